@@ -1,0 +1,38 @@
+# Everything a newcomer needs: Python >= 3.10, git and make. Each target makes what it needs.
+PYTHON ?= python3
+VENV := .venv
+LOWEST := .venv-lowest
+# The lowest openlineage-python that pyproject.toml allows.
+LOWEST_OPENLINEAGE := $(shell sed -n 's/.*"openlineage-python>=\(.*\)".*/\1/p' pyproject.toml)
+
+.PHONY: demo test test-lowest check bench clean
+
+demo: $(VENV)/installed ## run the example job as a pod that Airflow started, and show its events
+	$(VENV)/bin/python examples/demo.py
+
+test: $(VENV)/installed ## run the whole test suite
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-lowest: $(LOWEST)/installed ## run it with the lowest openlineage-python that we support
+	$(LOWEST)/bin/python -m pytest --ignore=tests/e2e --ignore=tests/typing $(PYTEST_ARGS)
+
+check: $(VENV)/installed ## lint and type-check
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/installed ## measure the cost for the job, side by side with plain openlineage-python
+	$(VENV)/bin/python benchmarks/run.py
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(LOWEST)/installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --editable '.[test]' 'openlineage-python==$(LOWEST_OPENLINEAGE)'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(LOWEST) demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,280 @@
+"""Datasets: from what a user has at hand (a URI, a frame) to OpenLineage's namespace, name and facets.
+
+Names follow https://openlineage.io/docs/spec/naming: two jobs meet on the lineage graph only if both spell a dataset
+the same way, so aliases (`postgresql`, `s3a`), default ports and user names are normalised away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike, fspath
+from os.path import abspath
+from typing import Any, NamedTuple
+
+from openlineage_pod.spec import complete_facet, facet
+
+__all__ = ["Dataset", "dataset"]
+
+_ALIASES = {
+    "s3a": "s3",
+    "s3n": "s3",
+    "gcs": "gs",
+    "postgresql": "postgres",
+    "mariadb": "mysql",
+    "sqlserver": "mssql",
+    "abfs": "abfss",
+    "wasb": "wasbs",
+}
+_DEFAULT_PORTS = {
+    "postgres": "5432",
+    "mysql": "3306",
+    "mssql": "1433",
+    "oracle": "1521",
+    "redshift": "5439",
+    "trino": "8080",
+    "clickhouse": "8123",
+    "cassandra": "9042",
+    "kafka": "9092",
+}
+# Databases, whose tables are named with dots: `postgres://host/db/schema/table` is a common slip.
+_DOTTED = {*_DEFAULT_PORTS, "snowflake", "db2", "teradata", "hive", "crate", "awsathena"} - {"kafka"}
+# Here what stands before the @ is a container, not a user.
+_CONTAINER_AT_HOST = ("abfss", "wasbs")
+# File systems keep the leading slash of a path, object stores have none.
+_ROOTED = ("hdfs", "dbfs")
+# Here the namespace is a constant and everything else is the name.
+_BARE = ("bigquery", "pubsub")
+_EXAMPLES = '"postgres://warehouse:5432/crm.public.accounts", "s3://lake/accounts" or ("namespace", "name")'
+
+DatasetSource = Any
+"""A URI or local path, a `(namespace, name)` pair, a `Dataset`, or one of openlineage-python's dataset objects."""
+
+
+class Dataset(NamedTuple):
+    """One dataset with its facets, JSON-ready; made by `dataset()`.
+
+    `facets` describe it as such (schema, columnLineage, …), `statistics` what this run read from it or wrote to it.
+    """
+
+    namespace: str
+    name: str
+    facets: Mapping[str, Any] = {}
+    input_facets: Mapping[str, Any] = {}
+    output_facets: Mapping[str, Any] = {}
+    statistics: Mapping[str, int] = {}
+    problems: tuple[str, ...] = ()
+
+    def merged(self, later: Dataset) -> Dataset:
+        """Return this dataset with what `later` says of the same one laid over it."""
+        return self._replace(
+            facets={**self.facets, **later.facets},
+            input_facets={**self.input_facets, **later.input_facets},
+            output_facets={**self.output_facets, **later.output_facets},
+            statistics={**self.statistics, **later.statistics},
+        )
+
+    def to_dict(self, side: str) -> dict[str, Any]:
+        """Return an entry of an event's `inputs` or `outputs` (the value of `side`), JSON-ready."""
+        entry: dict[str, Any] = {"namespace": self.namespace, "name": self.name}
+        if self.facets:
+            entry["facets"] = dict(self.facets)
+        if side == "inputs":
+            own, key, statistics = self.input_facets, "inputFacets", "InputStatisticsInputDatasetFacet"
+        else:
+            own, key, statistics = self.output_facets, "outputFacets", "OutputStatisticsOutputDatasetFacet"
+        measured = (
+            {side.removesuffix("s") + "Statistics": facet(statistics, **self.statistics)} if self.statistics else {}
+        )
+        if own or measured:
+            entry[key] = {**measured, **own}
+        return entry
+
+
+def dataset(
+    source: DatasetSource,
+    *,
+    schema: Any = None,
+    rows: int | None = None,
+    size: int | None = None,
+    files: int | None = None,
+    column_lineage: Mapping[str, Iterable[tuple[DatasetSource, str]]] | None = None,
+    facets: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Describe a dataset that a run reads or writes: `run.add_output(dataset("s3://lake/accounts", rows=10))`.
+
+    Never raises: what cannot be understood is left out and reported as a warning when the dataset is added to a run.
+
+    Args:
+        source: A URI (`"postgres://warehouse:5432/crm.public.accounts"`, `"s3://lake/accounts"`), the path of a
+            local file, a `(namespace, name)` pair, or one of openlineage-python's dataset objects.
+        schema: The columns: a mapping or pairs of name and type, or whatever carries them: a pandas, polars or
+            pyspark data frame, a pyarrow table or schema. Only names and types are read.
+        rows: Number of rows read or written by this run.
+        size: Number of bytes read or written by this run.
+        files: Number of files read or written by this run.
+        column_lineage: For each output column the input columns it comes from, as pairs of dataset and column:
+            `{"id": [("postgres://warehouse:5432/crm.public.accounts", "account_id")]}`. Consumers show it only
+            together with a `schema`.
+        facets: Further dataset facets by key: openlineage-python's facet objects, or dictionaries (`_producer` and
+            `_schemaURL` are added where missing).
+
+    """
+    problems: list[str] = []
+    found = _attempt(problems, lambda: _resolve(source)) or Dataset("", "")
+    described = {key: _facet(key, value) for key, value in (facets or {}).items()}
+    if schema is not None and (fields := _attempt(problems, lambda: _schema_fields(schema))):
+        described["schema"] = facet("SchemaDatasetFacet", fields=fields)
+    if column_lineage and (columns := _attempt(problems, lambda: _columns(column_lineage))):
+        described["columnLineage"] = facet("ColumnLineageDatasetFacet", fields=columns)
+    statistics: dict[str, int] = {}
+    for key, value in (("rowCount", rows), ("size", size), ("fileCount", files)):
+        if value is not None and (number := _attempt(problems, lambda value=value: int(value))) is not None:
+            statistics[key] = number
+    laid_over = Dataset(found.namespace, found.name, facets=described, statistics=statistics)
+    return found.merged(laid_over)._replace(problems=tuple(problems))
+
+
+def _attempt(problems: list[str], read: Any) -> Any:
+    """Return `read()`; what it raises becomes a problem and None: this runs in the job's own thread."""
+    try:
+        return read()
+    except Exception as error:
+        problems.append(str(error) if isinstance(error, _NotUnderstoodError) else f"{type(error).__name__}: {error}")
+        return None
+
+
+class _NotUnderstoodError(ValueError):
+    """What the user gave cannot be read; the message says what was expected."""
+
+
+def _facet(key: str, value: Any) -> Any:
+    return complete_facet(key, dict(value)) if isinstance(value, Mapping) else value
+
+
+def _resolve(source: Any) -> Dataset:
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, str):
+        return Dataset(*_from_uri(source.strip()))
+    if isinstance(source, PathLike):
+        return Dataset("file", abspath(fspath(source)))
+    if isinstance(source, Mapping):
+        return _from_mapping(source)
+    if isinstance(source, (tuple, list)):
+        if len(source) != 2 or not all(isinstance(part, str) and part for part in source):  # noqa: PLR2004
+            raise _NotUnderstoodError(f"{source!r} is no (namespace, name) pair of two strings, such as {_EXAMPLES}")
+        return Dataset(source[0], source[1])
+    namespace, name = getattr(source, "namespace", None), getattr(source, "name", None)
+    if not (isinstance(namespace, str) and isinstance(name, str) and namespace and name):
+        raise _NotUnderstoodError(f"a {type(source).__name__} is no dataset; give {_EXAMPLES}")
+    # openlineage-python's Dataset, InputDataset and OutputDataset, known by their shape: importing them here would
+    # cost the job 200 ms.
+    return Dataset(
+        namespace,
+        name,
+        dict(getattr(source, "facets", None) or {}),
+        dict(getattr(source, "inputFacets", None) or {}),
+        dict(getattr(source, "outputFacets", None) or {}),
+    )
+
+
+def _from_mapping(source: Mapping[str, Any]) -> Dataset:
+    """Read OpenLineage's own JSON form of a dataset, as it comes in `OPENLINEAGE_POD_INPUTS`."""
+    namespace, name = source.get("namespace"), source.get("name")
+    if not (isinstance(namespace, str) and isinstance(name, str) and namespace and name):
+        raise _NotUnderstoodError(f'{source!r} lacks "namespace" or "name"')
+    kinds = [source.get(key) or {} for key in ("facets", "inputFacets", "outputFacets")]
+    if not all(isinstance(kind, Mapping) for kind in kinds):
+        raise _NotUnderstoodError(f"{source!r} has facets that are no object")
+    facets, input_facets, output_facets = ({key: _facet(key, value) for key, value in kind.items()} for kind in kinds)
+    return Dataset(namespace, name, facets, input_facets, output_facets)
+
+
+def _from_uri(uri: str) -> tuple[str, str]:  # noqa: C901  a list of cases, best read in one piece
+    """Return namespace and name of a dataset URI after https://openlineage.io/docs/spec/naming."""
+    if uri.startswith("arn:"):  # arn:aws:glue:region:account/table/db/name
+        namespace, _, name = uri.partition("/")
+        return namespace, _named(name, uri)
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return _without_authority(uri)
+    scheme = scheme.lower().partition("+")[0]  # postgresql+psycopg2, as SQLAlchemy writes it
+    scheme = _ALIASES.get(scheme, scheme)
+    rest = rest.partition("?")[0]  # connection options and signatures are no part of a name
+    if scheme in _BARE:
+        return scheme, _named(rest.strip("/"), uri)
+    authority, _, path = rest.partition("/")
+    if scheme == "file":
+        namespace = f"file://{authority}" if authority not in ("", "localhost") else "file"
+        return namespace, _named(path and f"/{path}", uri)
+    if scheme not in _CONTAINER_AT_HOST:
+        authority = authority.rpartition("@")[2]  # user:password@
+    if not authority:
+        # sqlite:///var/db/crm.db and the like: a file that needs no server.
+        return scheme, _named(path and f"/{path}", uri)
+    if scheme in _DEFAULT_PORTS and ":" not in authority.rpartition("]")[2] and "," not in authority:
+        authority = f"{authority}:{_DEFAULT_PORTS[scheme]}"
+    if scheme == "azurecosmos":  # azurecosmos://host/dbs/database/colls/table
+        database, _, table = path.partition("/colls/")
+        return f"azurecosmos://{authority}/{database}", _named(table and f"colls/{table}", uri)
+    if scheme in _ROOTED:
+        path = path and f"/{path}"
+    elif scheme in _DOTTED:
+        path = path.strip("/").replace("/", ".")
+    return f"{scheme}://{authority}", _named(path, uri)
+
+
+def _without_authority(uri: str) -> tuple[str, str]:
+    """Read `bigquery:project.dataset.table`, `pubsub:topic:project:name` or the path of a local file."""
+    scheme, separator, rest = uri.partition(":")
+    if separator and scheme.lower() in _BARE:
+        return scheme.lower(), _named(rest, uri)
+    if "/" in uri:
+        return "file", abspath(uri)
+    raise _NotUnderstoodError(f"{uri!r} says not where the dataset lies; give {_EXAMPLES}")
+
+
+def _named(name: str, uri: str) -> str:
+    name = name.rstrip("/")
+    if not name:
+        raise _NotUnderstoodError(f"{uri.partition('?')[0].rpartition('@')[2]!r} names no dataset; give {_EXAMPLES}")
+    return name
+
+
+def _schema_fields(schema: Any) -> list[dict[str, str]]:
+    """Return the fields of anything that knows its columns; each only by its name and type."""
+    for attribute in ("dtypes", "schema"):
+        # pandas has dtypes (a Series), pyspark dtypes (pairs); polars and pyarrow tables have schema.
+        carried = getattr(schema, attribute, None)
+        if carried is not None and not callable(carried) and not isinstance(schema, (Mapping, list, tuple)):
+            if isinstance(carried, list) and carried and not isinstance(carried[0], tuple):
+                continue  # polars' dtypes are types without names
+            return _schema_fields(carried)
+    if hasattr(schema, "items"):
+        return [_field(name, kind) for name, kind in schema.items()]
+    fields = []
+    for entry in schema:
+        if isinstance(entry, str):
+            fields.append({"name": entry})
+        elif isinstance(entry, (tuple, list)):
+            fields.append(_field(*entry[:2]))
+        else:  # a field of a pyarrow or pyspark schema
+            fields.append(_field(entry.name, getattr(entry, "type", None) or getattr(entry, "dataType", None)))
+    return fields
+
+
+def _field(name: Any, kind: Any = None) -> dict[str, str]:
+    if kind is None:
+        return {"name": str(name)}
+    return {"name": str(name), "type": kind.__name__ if isinstance(kind, type) else str(kind)}
+
+
+def _columns(lineage: Mapping[str, Iterable[tuple[Any, str]]]) -> dict[str, Any]:
+    columns = {}
+    for column, origins in lineage.items():
+        fields = []
+        for origin, field in origins:
+            found = _resolve(origin)
+            fields.append({"namespace": found.namespace, "name": found.name, "field": str(field)})
+        columns[str(column)] = {"inputFields": fields}
+    return columns

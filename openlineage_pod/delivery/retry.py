@@ -1,0 +1,112 @@
+"""Which failures are worth another attempt, and when: the only retry layer there is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenacity import RetryCallState
+
+__all__ = ["RetryPolicy", "is_transient"]
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 10.0
+# At the end of the process pauses are short: the budget is a few seconds in all.
+_LONGEST_PAUSE_AT_EXIT = 0.5
+_LONGEST_RETRY_AFTER = 60.0
+_RETRYABLE_STATUS = (408, 429)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether another attempt may succeed: connection errors, timeouts, 408, 429, 5xx and unknown errors.
+
+    Permanent are the other 4xx and what cannot be serialised (TypeError, ValueError). Marquez answers 500 to some
+    malformed events too, which therefore count as transient.
+    """
+    status = _status(error)
+    if status is not None:
+        return status in _RETRYABLE_STATUS or status >= 500  # noqa: PLR2004
+    return isinstance(error, Exception) and not isinstance(error, (TypeError, ValueError))
+
+
+def _status(error: BaseException | None) -> int | None:
+    # `is not None`: a requests.Response with an error status is falsy.
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _retry_after(error: BaseException | None) -> float:
+    """Return the seconds of a `Retry-After` header, or 0. The HTTP-date form counts as absent: clocks differ."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        return max(0.0, float(headers.get("Retry-After", 0)))
+    except (TypeError, ValueError):
+        return 0.0
+
+
+class RetryPolicy:
+    """Attempts with exponential pauses and jitter, until success, a permanent error, or the deadline of the exit.
+
+    Before `close()` there is no deadline: the job is still running, and time costs it nothing.
+    """
+
+    def __init__(self) -> None:
+        self._deadline: float | None = None
+        self._closing = threading.Event()
+
+    def close(self, deadline: float) -> None:
+        """Set the time, of `time.monotonic()`, at which attempts end, and wake up a pausing one for another try."""
+        self._deadline = deadline
+        self._closing.set()
+
+    def call(self, attempt: Callable[[], None], on_failure: Callable[[BaseException], None]) -> None:
+        """Call `attempt` until it succeeds; `on_failure` hears of every failure that is followed by a pause.
+
+        Raises:
+            Exception: the last failure, if it is permanent or the deadline has passed.
+
+        """
+        import tenacity  # deferred: it imports asyncio, and only the delivery thread needs it
+
+        def before_sleep(state: RetryCallState) -> None:
+            if error := _failure(state):
+                on_failure(error)
+
+        backoff = tenacity.wait_exponential_jitter(initial=_FIRST_PAUSE, max=_LONGEST_PAUSE, jitter=_FIRST_PAUSE)
+        tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_transient),
+            wait=lambda state: self._pause(backoff(state), _retry_after(_failure(state))),
+            stop=self._is_over,
+            sleep=self._sleep,
+            before_sleep=before_sleep,
+            reraise=True,
+        )(attempt)
+
+    def _remaining(self) -> float | None:
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+    def _pause(self, backoff: float, retry_after: float) -> float:
+        remaining = self._remaining()
+        if remaining is None:
+            return max(backoff, min(retry_after, _LONGEST_RETRY_AFTER))
+        # _is_over has already ruled out a Retry-After beyond the deadline.
+        return max(0.0, min(max(min(backoff, _LONGEST_PAUSE_AT_EXIT), retry_after), remaining))
+
+    def _is_over(self, state: Any) -> bool:
+        remaining = self._remaining()
+        return remaining is not None and (remaining <= 0 or _retry_after(_failure(state)) > remaining)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._closing.is_set():
+            time.sleep(seconds)
+        else:
+            self._closing.wait(seconds)
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None

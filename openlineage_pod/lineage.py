@@ -1,0 +1,344 @@
+"""`lineage_run`: the decorator and context manager that put a run around a function or a block."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from functools import partial, update_wrapper
+from os.path import basename, splitext
+from typing import TYPE_CHECKING, Any
+
+from openlineage_pod._guard import guarded
+from openlineage_pod.delivery.report import DeliveryReport
+from openlineage_pod.run import NULL_RUN, LineageRun, activate, close_run, current_run, deactivate, open_run
+from openlineage_pod.runtime import existing_runtime, runtime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+    from types import TracebackType
+    from typing import ParamSpec, TypeVar, overload
+
+    from openlineage_pod.datasets import DatasetSource
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+__all__ = ["LineageScope", "flush", "lineage_run"]
+
+# Bits of a code object's flags (https://docs.python.org/3/library/inspect.html#inspect-module-co-flags), written out
+# because importing inspect would cost the job 10 ms.
+_GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
+
+
+class LineageScope:
+    """What `lineage_run(…)` returns: a decorator, and a context manager for `with` and `async with`.
+
+    It holds the arguments and no state of a run: each call of the decorated function and each entry makes a run of its
+    own, so concurrent, recursive and threaded use is safe.
+    """
+
+    def __init__(self, job_name: str | None = None, job_namespace: str | None = None, **options: Any) -> None:
+        self._job_name = job_name
+        self._job_namespace = job_namespace
+        self._options = options
+        # Runs entered with this object as a context manager and not left yet.
+        self._entered: list[LineageRun] = []
+
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
+        """Decorate a function, method, coroutine function, generator function or asynchronous generator function.
+
+        Raises:
+            TypeError: `function` cannot be called (a classmethod or property: put this decorator below that one).
+
+        """
+        if not callable(function):
+            raise TypeError(
+                f"@lineage_run decorates a function, not a {type(function).__name__}; "
+                "below @classmethod or @property it does, and a job name goes as in @lineage_run('name')"
+            )
+        wrapper = _wrapper_for(function, self)
+        return update_wrapper(wrapper, function)
+
+    def __enter__(self) -> LineageRun:
+        run = self._open(_command_name())
+        self._entered.append(run)
+        activate(run)
+        return run
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        run = self._left()
+        deactivate(run)
+        close_run(run, error)
+
+    async def __aenter__(self) -> LineageRun:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def _open(self, default_name: str) -> LineageRun:
+        with guarded("start a lineage run"):
+            current = runtime()
+            if not current.settings.disabled:
+                return open_run(
+                    current,
+                    job_name=self._job_name,
+                    job_namespace=self._job_namespace,
+                    default_name=default_name,
+                    **self._options,
+                )
+        return NULL_RUN
+
+    def _left(self) -> LineageRun:
+        """Return the run that is being left: the innermost active one of this context, if it was entered here."""
+        run = current_run()
+        while run and run not in self._entered:
+            run = run._enclosing or NULL_RUN
+        with guarded("find the run that is being left"):
+            if run:
+                self._entered.remove(run)
+            else:
+                run = self._entered.pop()  # entered in another context, as a fixture may be
+        return run
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def lineage_run(function: Callable[P, R], /) -> Callable[P, R]: ...
+
+    @overload
+    def lineage_run(
+        job_name: str | None = None,
+        /,
+        *,
+        namespace: str | None = None,
+        inputs: Iterable[DatasetSource] = (),
+        outputs: Iterable[DatasetSource] = (),
+        run_facets: Mapping[str, Any] | None = None,
+        job_facets: Mapping[str, Any] | None = None,
+    ) -> LineageScope: ...
+
+
+def lineage_run(
+    job_name: Any = None,
+    /,
+    *,
+    namespace: str | None = None,
+    inputs: Iterable[DatasetSource] = (),
+    outputs: Iterable[DatasetSource] = (),
+    run_facets: Mapping[str, Any] | None = None,
+    job_facets: Mapping[str, Any] | None = None,
+) -> Any:
+    """Report the run of a function or of a block to the OpenLineage backend that the environment configures.
+
+    Three forms::
+
+        @lineage_run                                   # the job is named after the function
+        def main(): ...
+
+        @lineage_run("ingest_accounts", inputs=["postgres://warehouse:5432/crm.public.accounts"])
+        def main(): ...                                # also async def, generators, async generators, methods
+
+        with lineage_run("ingest_accounts") as run:    # also: async with
+            run.add_output("s3://lake/accounts")
+
+    The run starts (event START) when the body starts and ends with it:
+
+    - COMPLETE: it returned, its generator was exhausted or closed, or it raised `SystemExit` with 0 or None;
+    - FAIL, with the error's message and stack trace: any other exception, `SystemExit` with another code;
+    - ABORT: `KeyboardInterrupt`, `asyncio.CancelledError`, SIGTERM;
+    - FAIL or ABORT also after `run.fail(reason)` or `run.abort(reason)`.
+
+    The parent is the enclosing run, else the one that the environment names (`OPENLINEAGE_CONTEXT`,
+    `OPENLINEAGE_PARENT_ID` or `OPENLINEAGE_PARENT_RUN_ID` and `_JOB_NAME`), as Airflow's task does.
+
+    The body's result, exception and exit status are exactly what they are without lineage. Events are delivered by a
+    thread beside the job; at the end of the process at most `OPENLINEAGE_POD_FLUSH_TIMEOUT` seconds (5) are spent on
+    what is left, and what cannot be delivered is printed on stderr. Within a body `current_run()` is its run.
+
+    Args:
+        job_name: The job's name. Default: `OPENLINEAGE_JOB_NAME` for an outermost run, else
+            `<parent job name>.<function or command name>`.
+        namespace: The job's namespace. Default: `OPENLINEAGE_NAMESPACE`, else the parent's, else `default`.
+        inputs: Datasets the run reads: URIs, local paths, `(namespace, name)` pairs, `dataset(…)`, or
+            openlineage-python's dataset objects. More can be added with `run.add_input`.
+        outputs: Datasets the run writes, alike.
+        run_facets: Run facets by key: openlineage-python's facet objects or dictionaries.
+        job_facets: Job facets by key, alike.
+
+    Returns:
+        For the bare decorator the decorated function, else an object that decorates, and that is a context manager
+        whose `with` and `async with` give the `LineageRun`.
+
+    Raises:
+        ConfigurationError: When the run starts, with `OPENLINEAGE_POD_STRICT=true` and a wrong setting.
+        TypeError: When something is decorated that cannot be called.
+
+    """
+    if job_name is not None and not isinstance(job_name, str):
+        return LineageScope()(job_name)
+    return LineageScope(
+        job_name,
+        namespace,
+        inputs=(inputs,) if isinstance(inputs, str) else tuple(inputs),
+        outputs=(outputs,) if isinstance(outputs, str) else tuple(outputs),
+        run_facets=run_facets,
+        job_facets=job_facets,
+    )
+
+
+def flush(timeout: float | None = None) -> DeliveryReport:
+    """Wait until the events so far are delivered, and say what became of the events of this process.
+
+    Rarely needed: the end of the process flushes by itself. Never raises.
+
+    Args:
+        timeout: The longest wait in seconds; default: `OPENLINEAGE_POD_FLUSH_TIMEOUT` (5).
+
+    """
+    current = existing_runtime()
+    if current is None:
+        return DeliveryReport()
+    with guarded("flush the lineage events"):
+        return current.delivery.flush(timeout)
+    return current.delivery.report()
+
+
+def _command_name() -> str:
+    """Return what the running command is called, without its extension: `nightly_script` for nightly_script.py."""
+    name = splitext(basename(sys.argv[0]))[0] if sys.argv else ""
+    return name if name and name != "-c" else "python"
+
+
+def _wrapper_for(function: Callable[..., Any], scope: LineageScope) -> Callable[..., Any]:
+    """Return a wrapper of the same kind as `function`, so that whoever inspects it sees no difference."""
+    inner: Any = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    name = getattr(inner, "__name__", type(inner).__name__)
+    code = getattr(getattr(inner, "__func__", inner), "__code__", None)
+    flags = code.co_flags if code is not None else 0
+    if flags & _ASYNC_GENERATOR:
+        return _async_generator_wrapper(function, scope, name)
+    if flags & (_COROUTINE | _ITERABLE_COROUTINE):
+        return _coroutine_wrapper(function, scope, name)
+    if flags & _GENERATOR:
+        return _generator_wrapper(function, scope, name)
+    return _function_wrapper(function, scope, name)
+
+
+@contextmanager
+def _active(run: LineageRun) -> Iterator[None]:
+    activate(run)
+    try:
+        yield
+    finally:
+        deactivate(run)
+
+
+def _function_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        run = scope._open(name)
+        activate(run)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            deactivate(run)
+            close_run(run, error)
+            raise
+        deactivate(run)
+        close_run(run, None)
+        return result
+
+    return wrapper
+
+
+def _coroutine_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        run = scope._open(name)
+        activate(run)
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            deactivate(run)
+            close_run(run, error)
+            raise
+        deactivate(run)
+        close_run(run, None)
+        return result
+
+    return wrapper
+
+
+def _generator_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
+    """Drive the generator step by step (PEP 380): its run is current only while its own code runs.
+
+    A `yield from` would leave the run current for the consumer's code between two steps.
+    """
+
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        run = scope._open(name)
+        try:
+            with _active(run):
+                generator = function(*args, **kwargs)
+            step, argument = generator.send, None
+            while True:
+                try:
+                    with _active(run):
+                        item = step(argument)
+                except StopIteration as stop:
+                    result = stop.value
+                    break
+                try:
+                    argument = yield item
+                    step = generator.send
+                except GeneratorExit:
+                    with _active(run):
+                        generator.close()
+                    raise
+                except BaseException as thrown:
+                    step, argument = generator.throw, thrown
+        except BaseException as error:
+            close_run(run, error)
+            raise
+        close_run(run, None)
+        return result
+
+    return wrapper
+
+
+def _async_generator_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
+    """Do for an asynchronous generator what `_generator_wrapper` does for a plain one (PEP 525)."""
+
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        run = scope._open(name)
+        try:
+            with _active(run):
+                generator = function(*args, **kwargs)
+            step, argument = generator.asend, None
+            while True:
+                try:
+                    with _active(run):
+                        item = await step(argument)
+                except StopAsyncIteration:
+                    break
+                try:
+                    argument = yield item
+                    step = generator.asend
+                except GeneratorExit:
+                    with _active(run):
+                        await generator.aclose()
+                    raise
+                except BaseException as thrown:
+                    step, argument = generator.athrow, thrown
+        except BaseException as error:
+            close_run(run, error)
+            raise
+        close_run(run, None)
+
+    return wrapper

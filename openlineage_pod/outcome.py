@@ -1,0 +1,82 @@
+"""How a body ended: its exception as a run state and an error to report."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from openlineage_pod.spec import facet
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["COMPLETE", "Outcome", "outcome_of"]
+
+State = Literal["COMPLETE", "FAIL", "ABORT"]
+
+
+class Outcome(NamedTuple):
+    """The terminal state of a run, and why when it is not COMPLETE. `stack_trace` is None where there is none."""
+
+    state: State
+    message: str = ""
+    stack_trace: str | None = None
+
+    def to_facet(self) -> dict[str, object] | None:
+        """Return the `errorMessage` run facet, JSON-ready, or None for a run that completed."""
+        if self.state == "COMPLETE":
+            return None
+        error = facet("ErrorMessageRunFacet", message=self.message, programmingLanguage="PYTHON")
+        if self.stack_trace is not None:
+            error["stackTrace"] = self.stack_trace
+        return error
+
+
+COMPLETE = Outcome("COMPLETE")
+
+
+def outcome_of(error: BaseException | None, traceback: TracebackType | None = None) -> Outcome:
+    """Return the outcome of a body that was left by `error` (None: it returned). Never raises.
+
+    | error | state |
+    |---|---|
+    | None, GeneratorExit (the consumer closed the generator), SystemExit with 0 or None | COMPLETE |
+    | KeyboardInterrupt, asyncio.CancelledError | ABORT |
+    | anything else | FAIL |
+    """
+    if error is None or isinstance(error, GeneratorExit):
+        return COMPLETE
+    if isinstance(error, SystemExit):
+        if error.code is None or error.code == 0:
+            return COMPLETE
+        return Outcome("FAIL", f"exited with {error.code!r}", _stack_trace(error, traceback))
+    state: State = "ABORT" if isinstance(error, KeyboardInterrupt) or _is_cancellation(error) else "FAIL"
+    return Outcome(state, _message(error), _stack_trace(error, traceback))
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    # A body can only be cancelled by asyncio if asyncio is loaded; importing it here would cost every job 30 ms.
+    asyncio = sys.modules.get("asyncio.exceptions")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
+def _message(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as fault:
+        # An exception whose own __str__ raises still has a type to report.
+        return f"{name} (its message cannot be shown: {type(fault).__name__})"
+    return f"{name}: {text}" if text else name
+
+
+def _stack_trace(error: BaseException, traceback: TracebackType | None) -> str | None:
+    import traceback as formatter  # deferred: only a failing job pays for it
+
+    try:
+        return "".join(formatter.format_exception(type(error), error, traceback or error.__traceback__))
+    except Exception:
+        try:
+            return "".join(formatter.format_tb(traceback or error.__traceback__))
+        except Exception:
+            return None

@@ -1,0 +1,229 @@
+"""The run that started us: read from the environment, written into events and into a child's environment.
+
+Three ways of naming it are in use, and all are read, in this order:
+
+1. `OPENLINEAGE_CONTEXT`, the standard since OpenLineage 1.52, a JSON document with the root nested in the parent;
+2. `OPENLINEAGE_PARENT_ID` and `OPENLINEAGE_ROOT_PARENT_ID`, `namespace/job/run-id`, as dbt-ol reads them;
+3. `OPENLINEAGE_PARENT_RUN_ID`, `_JOB_NAME`, `_JOB_NAMESPACE` (and `OPENLINEAGE_ROOT_PARENT_…`), as in many blog posts.
+
+A malformed source is a warning, and the next one is tried.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from openlineage_pod import settings
+from openlineage_pod._guard import logger
+from openlineage_pod.spec import complete_facet, facet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ParentContext"]
+
+_MACROS = "macros.OpenLineageProviderPlugin"
+_EXAMPLE_CONTEXT = (
+    '{"parent": {"run": {"runId": "01938a60-0000-7000-8000-000000000000"}, '
+    '"job": {"namespace": "default", "name": "my_dag.my_task"}}}'
+)
+
+
+class ParentContext(NamedTuple):
+    """A run as its children see it: their parent, with the root above it.
+
+    `run_id` is a UUID, `job_facets` are selected facets of the job, forwarded for the convenience of consumers
+    (https://openlineage.io/spec/facets/1-2-0/ParentRunFacet.json), `root` is the run at the top of the chain, or None
+    where nobody said: then this run counts as its own root, as in OpenLineage's dbt integration.
+    """
+
+    run_id: str
+    job_name: str
+    job_namespace: str
+    job_facets: Mapping[str, Mapping[str, object]] = {}
+    root: ParentContext | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> ParentContext | None:
+        """Return the parent that `environ` names, or None if it names none.
+
+        Never raises: each malformed variable is one warning on the logger `openlineage_pod`.
+        """
+        parent, problems = read_parent(environ)
+        for problem in problems:
+            logger.warning("%s", problem)
+        return parent
+
+    def to_facet(self) -> dict[str, object]:
+        """Return the `parent` run facet, JSON-ready, for the events of a child of this run."""
+        return facet("ParentRunFacet", **self._node(), root=(self.root or self)._node())
+
+    def to_env(self) -> dict[str, str]:
+        """Return the variables that tell a child process that this run is its parent, in every form in use."""
+        root = self.root or self
+        context = {"parent": {**self._node(), "root": root._node()}}
+        return {
+            settings.CONTEXT: json.dumps(context, separators=(",", ":")),
+            settings.PARENT_ID: self._joined(),
+            settings.ROOT_PARENT_ID: root._joined(),
+            **self._parts(settings.PARENT_PARTS),
+            **root._parts(settings.ROOT_PARENT_PARTS),
+        }
+
+    def _node(self) -> dict[str, object]:
+        job: dict[str, object] = {"namespace": self.job_namespace, "name": self.job_name}
+        if self.job_facets:
+            job["facets"] = {key: complete_facet(key, dict(fields)) for key, fields in self.job_facets.items()}
+        return {"run": {"runId": self.run_id}, "job": job}
+
+    def _joined(self) -> str:
+        return f"{self.job_namespace}/{self.job_name}/{self.run_id}"
+
+    def _parts(self, prefix: str) -> dict[str, str]:
+        return {
+            f"{prefix}RUN_ID": self.run_id,
+            f"{prefix}JOB_NAME": self.job_name,
+            f"{prefix}JOB_NAMESPACE": self.job_namespace,
+        }
+
+
+def read_parent(environ: Mapping[str, str]) -> tuple[ParentContext | None, list[str]]:
+    """Return the parent that `environ` names, if any, and one sentence for each malformed variable."""
+    problems: list[str] = []
+    # The example of the split form; its own problem is reported by Settings, which owns the variable.
+    namespace = settings.read_name(environ, settings.NAMESPACE, "", [])
+    parent = (
+        _from_context(environ, namespace, problems)
+        or _from_id(environ, settings.PARENT_ID, "lineage_parent_id", problems)
+        or _from_parts(environ, settings.PARENT_PARTS, "lineage", namespace, problems)
+    )
+    if parent is None:
+        return None, problems
+    root = (
+        parent.root
+        or _from_id(environ, settings.ROOT_PARENT_ID, "lineage_root_parent_id", problems)
+        or _from_parts(environ, settings.ROOT_PARENT_PARTS, "lineage_root", namespace or parent.job_namespace, problems)
+    )
+    return parent._replace(root=root), problems
+
+
+def _from_context(environ: Mapping[str, str], namespace: str | None, problems: list[str]) -> ParentContext | None:
+    variable = settings.CONTEXT
+    value = environ.get(variable, "").strip()
+    if not value:
+        return None
+
+    def refuse(fault: str) -> None:
+        problems.append(f"{variable}={settings.quoted(value)} {fault}. Example: {variable}='{_EXAMPLE_CONTEXT}'")
+
+    try:
+        document = json.loads(value)
+    # RecursionError: "[[[[…" nested some thousand levels deep.
+    except (ValueError, RecursionError) as error:
+        refuse(f"is no JSON ({type(error).__name__})")
+        return None
+    if not isinstance(document, dict):
+        refuse("is no JSON object")
+        return None
+    # The first draft of the standard called the key parentRun.
+    key = "parent" if "parent" in document else "parentRun"
+    if key not in document:
+        refuse('has no key "parent"')
+        return None
+    node = document[key]
+    parent, fault = _from_node(node, key, namespace)
+    if parent is None:
+        refuse(fault)
+        return None
+    if isinstance(node, dict) and node.get("root") is not None:
+        root, fault = _from_node(node["root"], f"{key}.root", parent.job_namespace)
+        if root is None:
+            refuse(fault)
+        parent = parent._replace(root=root)
+    return parent
+
+
+def _from_node(node: object, path: str, namespace: str | None) -> tuple[ParentContext | None, str]:
+    """Read `{"run": {"runId"}, "job": {"namespace", "name", "facets"}}`; the second value says what is wrong."""
+    if not isinstance(node, dict):
+        return None, f'has a "{path}" that is no object'
+    run, job = node.get("run"), node.get("job")
+    if not isinstance(run, dict) or not isinstance(job, dict):
+        return None, f'lacks the object "{path}.run" or "{path}.job"'
+    run_id = settings.canonical_uuid(run.get("runId"))
+    if run_id is None:
+        return None, f'has a "{path}.run.runId" that {_no_uuid(run.get("runId"), "lineage_run_id")}'
+    if fault := settings.name_fault(job.get("name")):
+        return None, f'has a "{path}.job.name" that {fault}'
+    if job.get("namespace") in (None, ""):
+        job = {**job, "namespace": namespace or "default"}
+    elif fault := settings.name_fault(job["namespace"]):
+        return None, f'has a "{path}.job.namespace" that {fault}'
+    facets = job.get("facets")
+    facets = facets if isinstance(facets, dict) else {}
+    kept = {key: fields for key, fields in facets.items() if isinstance(fields, dict)}
+    return ParentContext(run_id, job["name"], job["namespace"], kept), ""
+
+
+def _from_id(environ: Mapping[str, str], variable: str, macro: str, problems: list[str]) -> ParentContext | None:
+    value = environ.get(variable, "").strip()
+    if not value:
+        return None
+    # From the right: an Airflow job name has no slash, a namespace may have some.
+    parts = value.rsplit("/", 2)
+    fault = "is not namespace/job/run-id"
+    if len(parts) == 3:  # noqa: PLR2004
+        namespace, name, run_id = parts
+        canonical = settings.canonical_uuid(run_id)
+        if canonical is None:
+            fault = f"ends in a run id that {_no_uuid(run_id, macro)}"
+        elif name_fault := settings.name_fault(name):
+            fault = f"has a job name that {name_fault}"
+        elif namespace_fault := settings.name_fault(namespace):
+            fault = f"has a namespace that {namespace_fault}"
+        else:
+            return ParentContext(canonical, name, namespace)
+    problems.append(
+        f"{variable}={settings.quoted(value)} {fault}. "
+        f"Example: {variable}=default/my_dag.my_task/01938a60-0000-7000-8000-000000000000, "
+        f"in Airflow {variable}='{{{{ {_MACROS}.{macro}(task_instance) }}}}'"
+    )
+    return None
+
+
+def _from_parts(
+    environ: Mapping[str, str], prefix: str, macro: str, namespace: str | None, problems: list[str]
+) -> ParentContext | None:
+    run_variable, name_variable = f"{prefix}RUN_ID", f"{prefix}JOB_NAME"
+    run_value = environ.get(run_variable, "").strip()
+    if not run_value and not environ.get(name_variable, "").strip():
+        return None
+    run_id = settings.canonical_uuid(run_value)
+    if run_value and run_id is None:
+        problems.append(f"{run_variable}={settings.quoted(run_value)} {_no_uuid(run_value, f'{macro}_run_id')}")
+    name = settings.read_name(environ, name_variable, "my_dag.my_task", problems)
+    own_namespace = settings.read_name(environ, f"{prefix}JOB_NAMESPACE", "default", problems)
+    missing = [
+        variable
+        for variable, value in ((run_variable, run_value), (name_variable, environ.get(name_variable, "").strip()))
+        if not value
+    ]
+    if missing:
+        problems.append(
+            f"{missing[0]} is missing, though its counterpart is set; the link needs both. "
+            f"In Airflow: {name_variable}='{{{{ {_MACROS}.{macro}_job_name(task_instance) }}}}', "
+            f"{run_variable}='{{{{ {_MACROS}.{macro}_run_id(task_instance) }}}}'"
+        )
+    if run_id is None or name is None:
+        return None
+    # The best-known blog post sets no namespace at all.
+    return ParentContext(run_id, name, own_namespace or namespace or "default")
+
+
+def _no_uuid(value: object, macro: str) -> str:
+    shown = settings.quoted(value) if isinstance(value, str) else type(value).__name__
+    return (
+        f"is no UUID ({shown}); Airflow's own run_id is none, "
+        f"the macro {{{{ {_MACROS}.{macro}(task_instance) }}}} gives the right one"
+    )

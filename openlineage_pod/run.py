@@ -1,0 +1,321 @@
+"""One run: what a job reports about itself between START and its one terminal event."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextvars import ContextVar
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+from openlineage_pod import settings as names
+from openlineage_pod._guard import guarded, logger
+from openlineage_pod.datasets import Dataset, dataset
+from openlineage_pod.events import Draft
+from openlineage_pod.outcome import COMPLETE, Outcome, outcome_of
+from openlineage_pod.parent import ParentContext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from openlineage_pod.datasets import DatasetSource
+    from openlineage_pod.runtime import Runtime
+
+__all__ = ["LineageRun", "current_run"]
+
+_current_run: ContextVar[LineageRun | None] = ContextVar("openlineage_pod_run", default=None)
+
+
+class LineageRun:
+    """A run that is being reported; made by `lineage_run`, found with `current_run()`.
+
+    Its methods never raise: what they cannot use is one warning on the logger `openlineage_pod`. They may be called
+    from any thread of the process that opened the run, until it has ended.
+
+    Attributes:
+        run_id: The run's UUID.
+        job_name: The job's name, as it stands in the events.
+        job_namespace: The job's namespace.
+        parent: The run above this one, or None if nobody named one.
+
+    """
+
+    def __init__(
+        self, *, run_id: str, job_name: str, job_namespace: str, parent: ParentContext | None, runtime: Runtime | None
+    ) -> None:
+        self.run_id = run_id
+        self.job_name = job_name
+        self.job_namespace = job_namespace
+        self.parent = parent
+        self._runtime = runtime
+        self._process = os.getpid()
+        self._enclosing: LineageRun | None = None
+        self._inputs: dict[tuple[str, str], Dataset] = {}
+        self._outputs: dict[tuple[str, str], Dataset] = {}
+        self._run_facets: dict[str, Any] = {}
+        self._job_facets: dict[str, Any] = {}
+        self._declared: Outcome | None = None
+        self._started_at = time.time()
+        self._started_clock = time.monotonic()
+        # Whoever takes the token ends the run. A pop is atomic, so also when a signal handler ends the run while the
+        # body is leaving it, there is one terminal event.
+        self._open_token = [True]
+
+    def __repr__(self) -> str:
+        return f"<LineageRun {self.job_namespace}/{self.job_name}/{self.run_id}>"
+
+    def add_input(self, source: DatasetSource) -> None:
+        """Add a dataset that the run reads.
+
+        Args:
+            source: A URI (`"postgres://warehouse:5432/crm.public.accounts"`), the path of a local file, a
+                `(namespace, name)` pair, the result of `dataset()`, or one of openlineage-python's dataset objects.
+                Adding the same dataset again lays its new facets over the earlier ones.
+
+        """
+        self._add(self._inputs, source, "input")
+
+    def add_output(self, source: DatasetSource) -> None:
+        """Add a dataset that the run writes; see `add_input`."""
+        self._add(self._outputs, source, "output")
+
+    def add_run_facet(self, key: str, facet: Any) -> None:
+        """Add a run facet: one of openlineage-python's facet objects, or a dictionary with JSON values.
+
+        In a dictionary, `_producer` and `_schemaURL` are added where missing.
+        """
+        self._add_facet(self._run_facets, key, facet)
+
+    def add_job_facet(self, key: str, facet: Any) -> None:
+        """Add a job facet; see `add_run_facet`."""
+        self._add_facet(self._job_facets, key, facet)
+
+    def fail(self, reason: str | BaseException) -> None:
+        """Have the run end as FAIL with this reason; the body goes on, and its own result is untouched."""
+        self._declare("FAIL", reason)
+
+    def abort(self, reason: str | BaseException) -> None:
+        """Have the run end as ABORT with this reason; the body goes on, and its own result is untouched."""
+        self._declare("ABORT", reason)
+
+    def child_env(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return an environment for a child process, which then sees this run as its parent.
+
+        Args:
+            base: The variables to start from; default: those of this process. It is copied, never changed.
+
+        Left out are the variables that name this run itself: the child's own run needs other ones.
+
+        """
+        env = dict(os.environ if base is None else base)
+        for variable in (names.RUN_ID, names.JOB_NAME, names.INPUTS, names.OUTPUTS):
+            env.pop(variable, None)
+        return {**env, **self._as_parent().to_env()}
+
+    def _as_parent(self) -> ParentContext:
+        """Return what the children of this run need to know of it; they have the same root as this run."""
+        root = self.parent and (self.parent.root or self.parent._replace(root=None))
+        return ParentContext(self.run_id, self.job_name, self.job_namespace, root=root)
+
+    def _add(self, datasets: dict[tuple[str, str], Dataset], source: DatasetSource, kind: str) -> None:
+        with guarded(f"add an {kind} to run {self.run_id}"):
+            found = source if isinstance(source, Dataset) else dataset(source)
+            for problem in found.problems:
+                logger.warning("%s of job %s: %s", kind, self.job_name, problem)
+            if found.name and self._is_open(f"the {kind} {found.namespace}/{found.name}"):
+                key = (found.namespace, found.name)
+                before = datasets.get(key)
+                datasets[key] = before.merged(found) if before else found
+
+    def _add_facet(self, facets: dict[str, Any], key: str, facet: Any) -> None:
+        with guarded(f"add a facet to run {self.run_id}"):
+            if not isinstance(key, str) or not key:
+                raise TypeError(f"a facet's key is a string such as 'processing_engine', not {key!r}")
+            if not hasattr(facet, "items") and not hasattr(type(facet), "__attrs_attrs__"):
+                raise TypeError(f"a facet is an object of openlineage-python or a dictionary, not {facet!r}")
+            if self._is_open(f"the facet {key}"):
+                facets[key] = facet
+
+    def _declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException) -> None:
+        with guarded(f"mark run {self.run_id} as {state}"):
+            error = outcome_of(reason) if isinstance(reason, BaseException) else Outcome(state, str(reason))
+            if self._is_open(state):
+                self._declared = error._replace(state=state)
+
+    def _is_open(self, what: str) -> bool:
+        if self._process != os.getpid():
+            logger.warning(
+                "%s is not reported: run %s belongs to process %d; open a run in the child process",
+                what,
+                self.run_id,
+                self._process,
+            )
+            return False
+        if not self._open_token:
+            logger.warning("%s is not reported: run %s has ended", what, self.run_id)
+            return False
+        return True
+
+    def _start(self) -> None:
+        if self._runtime is not None:
+            self._runtime.open_runs[self.run_id] = self
+            self._submit("START", self._started_at, {})
+
+    def _end(self, outcome: Outcome) -> None:
+        """Report the terminal event, once; a no-op in a forked child, where the parent process reports it."""
+        if self._runtime is None or self._process != os.getpid():
+            return
+        try:
+            self._open_token.pop()
+        except IndexError:
+            return
+        self._runtime.open_runs.pop(self.run_id, None)
+        # A body that raised says more than what it declared before; a declared failure says more than a return.
+        if self._declared is not None and outcome.state == "COMPLETE":
+            outcome = self._declared
+        error = outcome.to_facet()
+        # By the monotonic clock: the end never lies before the start, also when somebody sets the clock.
+        ended_at = self._started_at + (time.monotonic() - self._started_clock)
+        self._submit(outcome.state, ended_at, {"errorMessage": error} if error else {})
+
+    def _submit(self, event_type: str, at: float, facets: dict[str, Any]) -> None:
+        if self._runtime is None:
+            return
+        if self._runtime.pod:
+            facets["kubernetes_pod"] = self._runtime.pod
+        self._runtime.delivery.submit(
+            Draft(
+                event_type=event_type,
+                event_time=datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="microseconds"),
+                run_id=self.run_id,
+                job_name=self.job_name,
+                job_namespace=self.job_namespace,
+                parent=self.parent,
+                run_facets={**self._run_facets, **facets},
+                job_facets=dict(self._job_facets),
+                inputs=tuple(self._inputs.values()),
+                outputs=tuple(self._outputs.values()),
+            )
+        )
+
+
+class _NullRun(LineageRun):
+    """The run where none is reported: has the methods of a run, does nothing, and is false."""
+
+    def __init__(self) -> None:
+        super().__init__(run_id="", job_name="", job_namespace="", parent=None, runtime=None)
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "<no LineageRun>"
+
+    def child_env(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return a copy of `base` (default: the environment of this process) as it is."""
+        return dict(os.environ if base is None else base)
+
+    def _add(self, datasets: dict[tuple[str, str], Dataset], source: DatasetSource, kind: str) -> None:
+        """Do nothing."""
+
+    def _add_facet(self, facets: dict[str, Any], key: str, facet: Any) -> None:
+        """Do nothing."""
+
+    def _declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException) -> None:
+        """Do nothing."""
+
+
+NULL_RUN = _NullRun()
+
+
+def current_run() -> LineageRun:
+    """Return the innermost run that is active in this thread or asyncio task.
+
+    Where there is none (outside any run, with `OPENLINEAGE_DISABLED=true`, in a thread that the run did not start
+    with its context), it is a run object that does nothing and is false: `current_run().add_input(…)` is always safe.
+    """
+    return _current_run.get() or NULL_RUN
+
+
+def open_run(
+    runtime: Runtime,
+    *,
+    job_name: str | None,
+    job_namespace: str | None,
+    default_name: str,
+    inputs: tuple[DatasetSource, ...] = (),
+    outputs: tuple[DatasetSource, ...] = (),
+    run_facets: Mapping[str, Any] | None = None,
+    job_facets: Mapping[str, Any] | None = None,
+) -> LineageRun:
+    """Make a run, nested in the active one if there is any, and report its START. It is not made current yet."""
+    enclosing = _current_run.get()
+    settings = runtime.settings
+    parent = enclosing._as_parent() if enclosing else runtime.parent
+    own_name = _checked("job name", job_name) or (None if enclosing else settings.job_name)
+    fallback = f"{parent.job_name}.{default_name}" if parent else default_name
+    name = own_name or fallback
+    if parent and name == parent.job_name:
+        # Marquez files a child under "<parent>.<child>" and would take a job of the parent's name for the parent.
+        name = fallback
+    namespace = (
+        _checked("namespace", job_namespace) or settings.namespace or (parent and parent.job_namespace) or "default"
+    )
+    run_id = (None if enclosing else runtime.take_run_id()) or new_run_id()
+    run = LineageRun(run_id=run_id, job_name=name, job_namespace=namespace, parent=parent, runtime=runtime)
+    run._enclosing = enclosing
+    declared = ((), ()) if enclosing else (settings.inputs, settings.outputs)
+    for source in (*declared[0], *inputs):
+        run.add_input(source)
+    for source in (*declared[1], *outputs):
+        run.add_output(source)
+    for key, facet in (run_facets or {}).items():
+        run.add_run_facet(key, facet)
+    for key, facet in (job_facets or {}).items():
+        run.add_job_facet(key, facet)
+    run._start()
+    return run
+
+
+def activate(run: LineageRun) -> None:
+    """Make `run` the current one of this context."""
+    if run:
+        _current_run.set(run)
+
+
+def deactivate(run: LineageRun) -> None:
+    """Make the run that encloses `run` the current one of this context.
+
+    By value and not by a context variable's token: a generator or a fixture may be left in another context than it
+    was entered in, where a token is refused.
+    """
+    if run and _current_run.get() is run:
+        _current_run.set(run._enclosing)
+
+
+def close_run(run: LineageRun, error: BaseException | None) -> None:
+    """Report the end of a run whose body was left by `error` (None: it returned)."""
+    with guarded(f"report the end of run {run.run_id}"):
+        run._end(outcome_of(error) if error is not None else COMPLETE)
+
+
+def _checked(what: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    fault = names.name_fault(value)
+    if fault is not None:
+        logger.warning("the %s %s %s; the default is used", what, ascii(value)[:80], fault)
+        return None
+    return value
+
+
+def new_run_id() -> str:
+    """Return a new UUIDv7 (RFC 9562): its first 48 bits are the time in milliseconds, so that run ids sort by time.
+
+    Written out here because the standard library has it only since Python 3.14, and openlineage-python's costs 200 ms.
+    """
+    bits = (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big")
+    bits = bits & ~(0xF << 76) | 0x7 << 76
+    bits = bits & ~(0x3 << 62) | 0x2 << 62
+    digits = f"{bits:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

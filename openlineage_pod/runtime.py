@@ -1,0 +1,180 @@
+"""What there is once per process: the settings, the parent, the delivery, and how the process ends.
+
+A process ends at its last line, by SIGTERM, or as a child of `multiprocessing`; and it may fork. Each is handled here,
+so that a run itself need not know how its process lives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from openlineage_pod._guard import ConfigurationError, guarded, logger
+from openlineage_pod.delivery.transport import NOT_CONFIGURED, connect, preload
+from openlineage_pod.delivery.worker import Delivery
+from openlineage_pod.outcome import Outcome
+from openlineage_pod.parent import read_parent
+from openlineage_pod.pod import pod_facet
+from openlineage_pod.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+
+    from openlineage_pod.delivery.transport import Backend
+    from openlineage_pod.run import LineageRun
+
+__all__ = ["Runtime", "runtime"]
+
+
+class Runtime:
+    """The lineage of one process.
+
+    Raises:
+        ConfigurationError: In strict mode, for the first problem of the configuration.
+
+    """
+
+    def __init__(self, settings: Settings, connect: Callable[[Mapping[str, str]], Backend | None] = connect) -> None:
+        self.settings = settings
+        self._connect = connect
+        self.parent, parent_problems = read_parent(settings.environ)
+        problems = [*settings.problems, *parent_problems]
+        if settings.strict:
+            _check(settings, problems, connect)
+        for problem in problems:
+            logger.warning("%s", problem)
+        if settings.disabled:
+            logger.info("no lineage is reported: OPENLINEAGE_DISABLED is set")
+        self.pod = pod_facet(settings.environ)
+        self.delivery = Delivery(settings, connect)
+        self.open_runs: dict[str, LineageRun] = {}
+        # OPENLINEAGE_RUN_ID names one run; a multiprocessing child has inherited it from the process it belongs to.
+        self._run_ids = [settings.run_id] if settings.run_id and not _is_multiprocessing_child() else []
+
+    def for_forked_child(self) -> Runtime:
+        """Return this runtime without its queue, its open runs and its run id: they are the parent process's."""
+        child = copy.copy(self)
+        child.delivery = Delivery(self.settings, self._connect)
+        child.open_runs = {}
+        child._run_ids = []
+        return child
+
+    def take_run_id(self) -> str | None:
+        """Return `OPENLINEAGE_RUN_ID` to the first outermost run, and None to every later one."""
+        try:
+            return self._run_ids.pop()  # atomic, so that of two threads only one gets it
+        except IndexError:
+            return None
+
+    def abort_open_runs(self, reason: str) -> None:
+        """End every open run of this process as aborted, the innermost first."""
+        for run in reversed(list(self.open_runs.values())):
+            run._end(Outcome("ABORT", reason))
+
+
+def _check(settings: Settings, problems: list[str], connect: Callable[[Mapping[str, str]], Backend | None]) -> None:
+    if problems:
+        raise ConfigurationError(problems[0])
+    if not settings.disabled:
+        preload()
+        if connect(settings.environ) is None:
+            raise ConfigurationError(NOT_CONFIGURED)
+
+
+def _is_multiprocessing_child() -> bool:
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    return multiprocessing is not None and multiprocessing.parent_process() is not None
+
+
+_current: Runtime | None = None
+_creating = threading.RLock()
+# The process whose end is being watched; another one after a fork.
+_watched_process: int | None = None
+
+
+def runtime() -> Runtime:
+    """Return the runtime of this process, made from the process environment at the first call.
+
+    Raises:
+        ConfigurationError: In strict mode, for the first problem of the configuration.
+
+    """
+    global _current  # noqa: PLW0603
+    current = _current
+    if current is None:
+        with _creating:
+            current = _current = _current or Runtime(Settings.from_env())
+    if not current.settings.disabled:
+        _watch_end_of_process()
+    return current
+
+
+def existing_runtime() -> Runtime | None:
+    """Return the runtime of this process if there has been any run."""
+    return _current
+
+
+def replace_runtime(replacement: Runtime | None) -> Runtime | None:
+    """Put another runtime in place, for tests, and return the one before; None: the next run makes a new one."""
+    global _current
+    before, _current = _current, replacement
+    return before
+
+
+def _close() -> None:
+    if _current is not None and not _current.settings.disabled:
+        with guarded("deliver the last events"):
+            _current.delivery.close()
+
+
+def _watch_end_of_process() -> None:
+    global _watched_process  # noqa: PLW0603
+    if _watched_process != os.getpid():
+        _watched_process = os.getpid()
+        atexit.unregister(_close)  # a forked child has inherited the registration
+        atexit.register(_close)
+        if _is_multiprocessing_child():
+            # It ends with os._exit and runs no atexit handlers, only multiprocessing's own finalisers; the lowest
+            # priority runs last, after those of the job.
+            from multiprocessing.util import Finalize
+
+            Finalize(None, _close, exitpriority=-1000)
+    # Python allows signal handlers on the main thread only, and one that the application has set is its own affair.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(signum: int, _frame: FrameType | None) -> None:
+    try:
+        if _current is not None:
+            with guarded("report the end by SIGTERM"):
+                _current.abort_open_runs("the process was terminated by SIGTERM")
+            _close()
+    finally:
+        _die_by(signum)
+
+
+def _die_by(signum: int) -> None:
+    """End this process as the signal would have ended it without us."""
+    if os.getpid() != 1:
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+    # The kernel ignores a signal that PID 1 does not handle, also its own. 128 + n is what a shell, a container
+    # runtime and Kubernetes make of a death by signal.
+    os._exit(128 + signum)
+
+
+def _after_fork_in_child() -> None:
+    global _current, _creating  # noqa: PLW0603
+    _creating = threading.RLock()
+    if _current is not None:
+        _current = _current.for_forked_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

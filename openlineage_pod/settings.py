@@ -1,0 +1,207 @@
+"""Every environment variable of this project, read in one place from a mapping that a test can inject.
+
+Each variable is a documented constant. A malformed value never stops the job: it becomes a *problem*, one sentence
+that names the variable, what was wrong and a right value, and the default takes its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Settings", "quoted"]
+
+CONTEXT = "OPENLINEAGE_CONTEXT"
+"""Who started this pod, as the standard JSON: `{"parent": {"run", "job", "root": {"run", "job"}}}`."""
+PARENT_ID = "OPENLINEAGE_PARENT_ID"
+"""The parent as `namespace/job/run-id`."""
+ROOT_PARENT_ID = "OPENLINEAGE_ROOT_PARENT_ID"
+"""The root as `namespace/job/run-id`."""
+PARENT_PARTS = "OPENLINEAGE_PARENT_"
+"""Prefix of `RUN_ID`, `JOB_NAME` and `JOB_NAMESPACE`: the parent in parts."""
+ROOT_PARENT_PARTS = "OPENLINEAGE_ROOT_PARENT_"
+"""Prefix of `RUN_ID`, `JOB_NAME` and `JOB_NAMESPACE`: the root in parts."""
+NAMESPACE = "OPENLINEAGE_NAMESPACE"
+"""The job namespace of this pod's runs (default: the parent's, else `default`)."""
+JOB_NAME = "OPENLINEAGE_JOB_NAME"
+"""The job name of the outermost run (default: `<parent job name>.<function>`)."""
+RUN_ID = "OPENLINEAGE_RUN_ID"
+"""The run id, a UUID, of the first outermost run of the process (default: a new UUIDv7)."""
+DISABLED = "OPENLINEAGE_DISABLED"
+"""`true`: nothing is reported."""
+INPUTS = "OPENLINEAGE_POD_INPUTS"
+"""Datasets that the DAG declared as inputs, a JSON array; added to the outermost run."""
+OUTPUTS = "OPENLINEAGE_POD_OUTPUTS"
+"""Datasets that the DAG declared as outputs, a JSON array; added to the outermost run."""
+FLUSH_TIMEOUT = "OPENLINEAGE_POD_FLUSH_TIMEOUT"
+"""Seconds that the end of the process may wait for delivery (default 5)."""
+LAST_RESORT = "OPENLINEAGE_POD_LAST_RESORT"
+"""`stderr` (default): an event that could not be delivered is printed there as one line; `off`: it is not."""
+STRICT = "OPENLINEAGE_POD_STRICT"
+"""`true`: raise on misconfiguration at the start, for tests (default false)."""
+
+MAX_NAME = 1024
+"""Longest job name or namespace in characters; Marquez refuses longer namespaces."""
+
+_DEFAULT_FLUSH_TIMEOUT = 5.0
+_LONGEST_FLUSH_TIMEOUT = 3600.0
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+def quoted(value: str) -> str:
+    """Return `value` for a message: escaped, so that it stays on one line, and shortened to 80 characters."""
+    shown = ascii(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}…"  # noqa: PLR2004
+
+
+class Settings(NamedTuple):
+    """What the environment says about this pod's own runs and their delivery.
+
+    `problems` holds one sentence for each malformed value; the field of such a value has its default.
+    """
+
+    environ: Mapping[str, str]
+    namespace: str | None = None
+    job_name: str | None = None
+    run_id: str | None = None
+    disabled: bool = False
+    inputs: tuple[object, ...] = ()
+    outputs: tuple[object, ...] = ()
+    flush_timeout: float = _DEFAULT_FLUSH_TIMEOUT
+    last_resort: bool = True
+    strict: bool = False
+    problems: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Leave out the environment, which holds the API key."""
+        return f"<Settings namespace={self.namespace!r} job_name={self.job_name!r} disabled={self.disabled}>"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings from `environ` (default: a snapshot of the process environment). Never raises."""
+        environ = dict(os.environ if environ is None else environ)
+        problems: list[str] = []
+        return cls(
+            environ=environ,
+            namespace=read_name(environ, NAMESPACE, "my-namespace", problems),
+            job_name=read_name(environ, JOB_NAME, "ingest_accounts", problems),
+            run_id=_run_id(environ, problems),
+            disabled=_boolean(environ, DISABLED, problems),
+            inputs=_datasets(environ, INPUTS, problems),
+            outputs=_datasets(environ, OUTPUTS, problems),
+            flush_timeout=_seconds(environ, problems),
+            last_resort=_last_resort(environ, problems),
+            strict=_boolean(environ, STRICT, problems),
+            problems=tuple(problems),
+        )
+
+
+def read_name(environ: Mapping[str, str], variable: str, example: str, problems: list[str]) -> str | None:
+    """Return a job name or namespace, or None (absent, empty, or malformed: then `problems` says so)."""
+    value = environ.get(variable, "").strip(" ")
+    if not value:
+        return None
+    fault = name_fault(value)
+    if fault is None:
+        return value
+    problems.append(f"{variable}={quoted(value)} {fault}; it is ignored. Example: {variable}={example}")
+    return None
+
+
+def name_fault(value: object) -> str | None:
+    """Say why `value` is no job name or namespace, or return None."""
+    if not isinstance(value, str):
+        return f"is {type(value).__name__}, not a string"
+    if not value.strip():
+        return "is empty"
+    if "{{" in value or "{%" in value:
+        return "is a template that nobody rendered (is the operator's field templated?)"
+    if len(value) > MAX_NAME:
+        return f"is {len(value)} characters long; the limit is {MAX_NAME}"
+    # isprintable() is false for control characters, line breaks and the lone surrogates of undecodable bytes.
+    if not value.isprintable():
+        return "has control characters or undecodable bytes"
+    return None
+
+
+def canonical_uuid(value: object) -> str | None:
+    """Return `value` as a lower-case UUID with hyphens, or None if it is none."""
+    if not isinstance(value, str):
+        return None
+    digits = value.strip().lower()
+    if [len(part) for part in digits.split("-")] not in ([8, 4, 4, 4, 12], [32]):
+        return None
+    digits = digits.replace("-", "")
+    if len(digits) != 32 or set(digits) - set("0123456789abcdef"):  # noqa: PLR2004
+        return None
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _run_id(environ: Mapping[str, str], problems: list[str]) -> str | None:
+    value = environ.get(RUN_ID, "").strip()
+    if not value:
+        return None
+    run_id = canonical_uuid(value)
+    if run_id is None:
+        problems.append(
+            f"{RUN_ID}={quoted(value)} is no UUID; a new one is made. "
+            f"Example: {RUN_ID}=01938a60-0000-7000-8000-000000000000"
+        )
+    return run_id
+
+
+def _boolean(environ: Mapping[str, str], variable: str, problems: list[str]) -> bool:
+    value = environ.get(variable, "").strip().lower()
+    if value not in (*_TRUE, *_FALSE, ""):
+        problems.append(
+            f"{variable}={quoted(value)} is neither true nor false; false is used. Example: {variable}=true"
+        )
+    return value in _TRUE
+
+
+def _datasets(environ: Mapping[str, str], variable: str, problems: list[str]) -> tuple[object, ...]:
+    value = environ.get(variable, "").strip()
+    if not value:
+        return ()
+    example = f"""Example: {variable}='["postgres://warehouse:5432/crm.public.accounts"]'"""
+    try:
+        datasets = json.loads(value)
+    # RecursionError: "[[[[…" nested some thousand levels deep.
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{variable}={quoted(value)} is no JSON ({type(error).__name__}); it is ignored. {example}")
+        return ()
+    if not isinstance(datasets, list):
+        problems.append(f"{variable}={quoted(value)} is no JSON array; it is ignored. {example}")
+        return ()
+    return tuple(datasets)
+
+
+def _seconds(environ: Mapping[str, str], problems: list[str]) -> float:
+    value = environ.get(FLUSH_TIMEOUT, "").strip()
+    if not value:
+        return _DEFAULT_FLUSH_TIMEOUT
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1
+    # The comparison is false for nan, too.
+    if 0 <= seconds <= _LONGEST_FLUSH_TIMEOUT:
+        return seconds
+    problems.append(
+        f"{FLUSH_TIMEOUT}={quoted(value)} is no number of seconds from 0 to {_LONGEST_FLUSH_TIMEOUT:g}; "
+        f"{_DEFAULT_FLUSH_TIMEOUT:g} is used. Example: {FLUSH_TIMEOUT}=5"
+    )
+    return _DEFAULT_FLUSH_TIMEOUT
+
+
+def _last_resort(environ: Mapping[str, str], problems: list[str]) -> bool:
+    value = environ.get(LAST_RESORT, "").strip().lower()
+    if value not in ("stderr", "off", ""):
+        problems.append(
+            f"{LAST_RESORT}={quoted(value)} is neither stderr nor off; stderr is used. Example: {LAST_RESORT}=off"
+        )
+    return value != "off"

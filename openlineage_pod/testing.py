@@ -1,0 +1,63 @@
+"""For the tests of your own jobs: see which lineage events a piece of code reports.
+
+from openlineage_pod.testing import record_events
+
+def test_main_reports_its_output():
+    with record_events() as recorded:
+        main()
+    assert recorded.events[-1]["eventType"] == "COMPLETE"
+    assert recorded.events[-1]["outputs"][0]["name"] == "accounts"
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from openlineage_pod.runtime import Runtime, replace_runtime
+from openlineage_pod.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Recorded", "record_events"]
+
+
+class Recorded:
+    """The events reported so far, each as a dictionary in OpenLineage's JSON form, in the order of their delivery."""
+
+    def __init__(self) -> None:
+        self._documents: list[dict[str, Any]] = []
+        self._runtime: Runtime | None = None
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events so far; waits for the delivery thread."""
+        if self._runtime is not None:
+            self._runtime.delivery.flush()
+        return list(self._documents)
+
+    def emit(self, document: Mapping[str, Any]) -> None:
+        """Take an event in the place of a backend."""
+        self._documents.append(dict(document))
+
+
+@contextmanager
+def record_events(environ: Mapping[str, str] | None = None) -> Iterator[Recorded]:
+    """Record the events of all runs in the block instead of delivering them anywhere.
+
+    Args:
+        environ: The environment that the runs see; default: that of this process.
+
+    Raises:
+        ConfigurationError: `environ` has `OPENLINEAGE_POD_STRICT=true` and a wrong setting.
+
+    """
+    recorded = Recorded()
+    recorded._runtime = Runtime(Settings.from_env(environ), connect=lambda _environ: recorded)
+    before = replace_runtime(recorded._runtime)
+    try:
+        yield recorded
+    finally:
+        recorded._runtime.delivery.flush()
+        replace_runtime(before)
