@@ -243,24 +243,28 @@ def _named(name: str, uri: str) -> str:
 
 def _schema_fields(schema: Any) -> list[dict[str, str]]:
     """Return the fields of anything that knows its columns; each only by its name and type."""
-    for attribute in ("dtypes", "schema"):
-        # pandas has dtypes (a Series), pyspark dtypes (pairs); polars and pyarrow tables have schema.
-        carried = getattr(schema, attribute, None)
-        if carried is not None and not callable(carried) and not isinstance(schema, (Mapping, list, tuple)):
-            if isinstance(carried, list) and carried and not isinstance(carried[0], tuple):
-                continue  # polars' dtypes are types without names
-            return _schema_fields(carried)
+    if not isinstance(schema, (Mapping, list, tuple)):
+        schema = _carried(schema)
     if hasattr(schema, "items"):
         return [_field(name, kind) for name, kind in schema.items()]
     fields = []
     for entry in schema:
         if isinstance(entry, str):
-            fields.append({"name": entry})
+            fields.append(_field(entry))
         elif isinstance(entry, (tuple, list)):
             fields.append(_field(*entry[:2]))
         else:  # a field of a pyarrow or pyspark schema
             fields.append(_field(entry.name, getattr(entry, "type", None) or getattr(entry, "dataType", None)))
     return fields
+
+
+def _carried(frame: Any) -> Any:
+    """Return what of a frame has names and types, or the object itself (a schema)."""
+    dtypes = getattr(frame, "dtypes", None)
+    if hasattr(dtypes, "items"):
+        return dtypes  # pandas; before `schema`, which may be one of its columns
+    carried = getattr(frame, "schema", dtypes)  # polars, pyarrow and pyspark; polars' dtypes lack the names
+    return frame if carried is None or callable(carried) else carried
 
 
 def _field(name: Any, kind: Any = None) -> dict[str, str]:

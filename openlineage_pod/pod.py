@@ -46,7 +46,7 @@ def pod_facet(environ: Mapping[str, str], namespace_file: str = _NAMESPACE_FILE)
         if hostname := environ.get("HOSTNAME", "").strip():
             found.setdefault("k8s.pod.name", hostname)
         # The service account token is not mounted everywhere. No pathlib: it would cost every job some milliseconds.
-        with suppress(OSError, ValueError), open(namespace_file, encoding="utf-8") as file:  # noqa: PTH123
+        with suppress(OSError, ValueError), open(namespace_file, encoding="utf-8") as file:
             found.setdefault("k8s.namespace.name", file.read().strip())
     return facet("KubernetesPodRunFacet", **found) if "k8s.pod.name" in found else None
 

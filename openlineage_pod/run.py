@@ -158,8 +158,8 @@ class LineageRun:
 
     def _start(self) -> None:
         if self._runtime is not None:
-            self._runtime.open_runs[self.run_id] = self
             self._submit("START", self._started_at, {})
+            self._runtime.open_runs[self.run_id] = self
 
     def _end(self, outcome: Outcome) -> None:
         """Report the terminal event, once; a no-op in a forked child, where the parent process reports it."""

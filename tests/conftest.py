@@ -66,10 +66,10 @@ def swallowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Exception]]:
 @pytest.fixture(autouse=True)
 def _remember_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every event that leaves in this process for the check against the specification."""
-    build = worker.to_document
+    build: Any = vars(worker)["to_document"]
 
     def remembering(draft: Any) -> dict[str, Any]:
-        document = build(draft)
+        document: dict[str, Any] = build(draft)
         SEEN_EVENTS.append(document)
         return document
 

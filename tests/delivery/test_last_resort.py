@@ -1,0 +1,69 @@
+"""Last-resort lines: recoverable, below the size at which container runtimes split, and never in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from openlineage_pod.delivery.last_resort import print_event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def event(size: int) -> dict[str, Any]:
+    """Return an event with a facet of that many characters."""
+    return {"eventType": "START", "run": {"runId": "r"}, "own": "ü" + "x" * size}
+
+
+def test_one_event_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """An event is one line: the prefix and its JSON, in ASCII."""
+    assert print_event(event(10), time.monotonic() + 1)
+    line = capfd.readouterr().err
+    assert line.isascii()
+    prefix, _, text = line.removesuffix("\n").partition(" ")
+    assert prefix == "OPENLINEAGE_POD_EVENT"
+    assert json.loads(text) == event(10)
+
+
+def test_long_event_in_numbered_parts(capfd: pytest.CaptureFixture[str]) -> None:
+    """A long event comes in numbered lines below 16 KiB, whose texts joined are its JSON."""
+    assert print_event(event(50_000), time.monotonic() + 1)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert max(len(line) for line in lines) < 16 * 1024
+    texts = []
+    for number, line in enumerate(lines, 1):
+        prefix, part, name, text = line.split(" ", 3)
+        assert (prefix, part, name) == ("OPENLINEAGE_POD_EVENT", f"{number}/4", "r.START")
+        texts.append(text)
+    assert json.loads("".join(texts)) == event(50_000)
+
+
+def test_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full pipe behind stderr holds nobody up past the deadline, and the event does not count as printed."""
+    reading, writing = os.pipe()
+    try:
+        with os.fdopen(writing, "w") as stderr:
+            monkeypatch.setattr(sys, "__stderr__", stderr)
+            started = time.monotonic()
+            assert not print_event(event(1_000_000), started + 0.2)
+            assert time.monotonic() - started < 5
+            monkeypatch.undo()
+    finally:
+        os.close(reading)
+
+
+def test_no_stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without stderr, or with a closed one, the event does not count as printed, and nothing is raised."""
+    monkeypatch.setattr(sys, "__stderr__", None)
+    assert not print_event(event(1), time.monotonic() + 1)
+    closed = (tmp_path / "closed").open("w")
+    closed.close()
+    monkeypatch.setattr(sys, "__stderr__", closed)
+    assert not print_event(event(1), time.monotonic() + 1)

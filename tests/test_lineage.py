@@ -1,0 +1,404 @@
+"""lineage_run in all its forms: each wrapped thing behaves as the thing itself, and each run is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from openlineage_pod import DeliveryReport, current_run, flush, lineage_run
+from openlineage_pod.runtime import replace_runtime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from openlineage_pod.testing import Recorded
+
+
+def states(recorded: Recorded) -> list[tuple[str, str]]:
+    """Return job name and type of each event."""
+    return [(event["job"]["name"], event["eventType"]) for event in recorded.events]
+
+
+def test_bare_decorator_keeps_the_function(recorded: Recorded) -> None:
+    """A decorated function keeps its name, documentation and signature, and returns the very object."""
+    result = object()
+
+    @lineage_run
+    def load(first: int, *, second: str = "x") -> object:
+        """Load it."""
+        assert (first, second) == (1, "y")
+        return result
+
+    assert load(1, second="y") is result
+    assert (load.__name__, load.__doc__) == ("load", "Load it.")
+    assert list(inspect.signature(load).parameters) == ["first", "second"]
+    assert states(recorded) == [("load", "START"), ("load", "COMPLETE")]
+
+
+def test_decorator_with_arguments(recorded: Recorded) -> None:
+    """With arguments the decorator names the job and its datasets."""
+
+    @lineage_run("ingest", inputs=["s3://lake/a"], namespace="crm")
+    def load() -> None: ...
+
+    load()
+    event = recorded.events[0]
+    assert (event["job"]["namespace"], event["job"]["name"]) == ("crm", "ingest")
+    assert [entry["name"] for entry in event["inputs"]] == ["a"]
+
+
+def test_methods(recorded: Recorded) -> None:
+    """Methods, class methods and static methods are decorated below their own decorators."""
+
+    class Loader:
+        @lineage_run
+        def load(self) -> Loader:
+            return self
+
+        @classmethod
+        @lineage_run
+        def build(cls) -> type:
+            return cls
+
+        @staticmethod
+        @lineage_run
+        def check() -> int:
+            return 7
+
+    loader = Loader()
+    assert loader.load() is loader
+    assert Loader.build() is Loader
+    assert Loader.check() == 7
+    assert {name for name, _ in states(recorded)} == {"load", "build", "check"}
+
+
+def test_callables_that_are_no_functions(recorded: Recorded) -> None:
+    """A partial and an object with __call__ can be wrapped too, and are named after what they call."""
+
+    class Job:
+        def __call__(self) -> int:
+            return 1
+
+    def load(number: int) -> int:
+        return number
+
+    assert lineage_run(functools.partial(load, 2))() == 2
+    assert lineage_run(Job())() == 1
+    assert [name for name, _ in states(recorded)] == ["load", "load", "Job", "Job"]
+
+
+@pytest.mark.parametrize("wrong", [7, classmethod(lambda _cls: None), property(lambda _self: None)])
+def test_what_cannot_be_decorated(wrong: Any) -> None:
+    """Decorating what cannot be called is an error at once that says what to do instead."""
+    with pytest.raises(TypeError, match="below @classmethod"):
+        lineage_run(wrong)
+
+
+def test_exception_is_untouched(recorded: Recorded) -> None:
+    """The body's exception leaves as the same object, with its cause, and with its own frames innermost."""
+    error = ValueError("x")
+
+    @lineage_run
+    def load() -> None:
+        raise error from KeyError("why")
+
+    with pytest.raises(ValueError, match="x") as caught:
+        load()
+    assert caught.value is error
+    assert isinstance(error.__cause__, KeyError)
+    assert error.__context__ is None
+    assert traceback.extract_tb(error.__traceback__)[-1].name == "load"
+    end = recorded.events[-1]
+    assert end["eventType"] == "FAIL"
+    assert "in load" in end["run"]["facets"]["errorMessage"]["stackTrace"]
+
+
+def test_block_leaves_the_traceback_as_it_is(recorded: Recorded) -> None:
+    """A with block adds no frame to the traceback of what it lets through."""
+    with pytest.raises(ZeroDivisionError) as caught, lineage_run("ingest"):
+        1 / 0  # noqa: B018
+    assert {frame.filename for frame in traceback.extract_tb(caught.value.__traceback__)} == {__file__}
+    assert states(recorded)[-1] == ("ingest", "FAIL")
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(SystemExit(0), "COMPLETE"), (SystemExit(3), "FAIL"), (KeyboardInterrupt(), "ABORT"), (MemoryError(), "FAIL")],
+    ids=repr,
+)
+def test_outcomes(error: BaseException, state: str, recorded: Recorded) -> None:
+    """Whatever leaves the body decides the state, and goes on to leave the block."""
+    with pytest.raises(type(error)) as caught, lineage_run("ingest"):
+        raise error
+    assert caught.value is error
+    assert states(recorded)[-1] == ("ingest", state)
+
+
+def test_recursion(recorded: Recorded) -> None:
+    """Each call of a recursive function is a run of its own, nested in the call around it."""
+
+    @lineage_run("walk")
+    def walk(depth: int) -> int:
+        return 0 if depth == 0 else 1 + walk(depth - 1)
+
+    assert walk(3) == 3
+    starts = [event for event in recorded.events if event["eventType"] == "START"]
+    assert len({event["run"]["runId"] for event in starts}) == 4
+    for outer, inner in zip(starts, starts[1:], strict=False):
+        assert inner["run"]["facets"]["parent"]["run"]["runId"] == outer["run"]["runId"]
+        assert inner["job"]["name"] != outer["job"]["name"]
+
+
+def test_endless_recursion(recorded: Recorded) -> None:
+    """A body that runs out of stack ends as FAIL, with its own RecursionError."""
+
+    def dig() -> None:
+        dig()
+
+    with pytest.raises(RecursionError), lineage_run("ingest"):
+        dig()
+    assert states(recorded)[-1] == ("ingest", "FAIL")
+
+
+def test_scope_entered_twice(recorded: Recorded) -> None:
+    """One scope object can be entered again while it is entered; the inner exit ends the inner run."""
+    scope = lineage_run("ingest")
+    with scope as outer:
+        with scope as inner:
+            assert inner is not outer
+        assert current_run() is outer
+    assert [event["run"]["runId"] for event in recorded.events] == [
+        outer.run_id, inner.run_id, inner.run_id, outer.run_id
+    ]  # fmt: skip
+
+
+def test_scope_shared_by_tasks(recorded: Recorded) -> None:
+    """One scope object in many asyncio tasks gives each a run of its own."""
+    scope = lineage_run("ingest")
+
+    async def work(number: int) -> None:
+        async with scope as run:
+            await asyncio.sleep(0.001 * (number % 5))
+            assert current_run() is run
+            run.add_output(f"s3://lake/{number}")
+
+    async def main() -> None:
+        await asyncio.gather(*(work(number) for number in range(20)))
+
+    asyncio.run(main())
+    ends = [event for event in recorded.events if event["eventType"] == "COMPLETE"]
+    assert sorted(int(event["outputs"][0]["name"]) for event in ends) == list(range(20))
+    assert all(len(event["outputs"]) == 1 for event in ends)
+
+
+def test_coroutine(recorded: Recorded) -> None:
+    """A decorated coroutine function stays one, and its run lasts as long as it is awaited."""
+
+    @lineage_run
+    async def load(number: int) -> int:
+        await asyncio.sleep(0)
+        assert current_run().job_name == "load"
+        return number
+
+    assert inspect.iscoroutinefunction(load)
+
+    async def main() -> list[int]:
+        assert not current_run()
+        return list(await asyncio.gather(load(1), load(2)))
+
+    assert asyncio.run(main()) == [1, 2]
+    assert sorted(states(recorded)) == [("load", "COMPLETE")] * 2 + [("load", "START")] * 2
+
+
+def test_cancelled_task(recorded: Recorded) -> None:
+    """A cancelled task ends its run as ABORT and stays cancelled."""
+
+    @lineage_run
+    async def load() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        task = asyncio.create_task(load())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert states(recorded) == [("load", "START"), ("load", "ABORT")]
+
+
+@lineage_run
+def numbers(limit: int) -> Generator[int, str, str]:
+    """Yield numbers, note what is sent in, return what was noted."""
+    noted = ""
+    for number in range(limit):
+        assert current_run().job_name == "numbers"
+        try:
+            noted += (yield number) or ""
+        except KeyError:
+            noted += "!"
+    return noted
+
+
+def test_generator(recorded: Recorded) -> None:
+    """A generator's run starts with its first step, is current only in its own steps, and ends with the last."""
+    assert inspect.isgeneratorfunction(numbers)
+    generator = numbers(2)
+    assert recorded.events == []
+    assert next(generator) == 0
+    assert not current_run()
+    assert states(recorded) == [("numbers", "START")]
+    assert list(generator) == [1]
+    assert states(recorded)[-1] == ("numbers", "COMPLETE")
+
+
+def test_generator_protocol(recorded: Recorded) -> None:
+    """Values sent in, exceptions thrown in and the returned value pass as without the decorator (PEP 380)."""
+    generator = numbers(3)
+    next(generator)
+    generator.send("a")
+    generator.throw(KeyError())
+    with pytest.raises(StopIteration) as stop:
+        generator.send("b")
+    assert stop.value.value == "a!b"
+    assert states(recorded)[-1] == ("numbers", "COMPLETE")
+
+
+def test_generator_closed_by_its_consumer(recorded: Recorded) -> None:
+    """A consumer that has enough completes the run; the generator's own clean-up runs."""
+    cleaned = []
+
+    @lineage_run
+    def rows() -> Generator[int, None, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            cleaned.append(True)
+
+    for _ in rows():
+        break
+    assert cleaned == [True]
+    assert states(recorded) == [("rows", "START"), ("rows", "COMPLETE")]
+
+
+def test_generator_that_raises(recorded: Recorded) -> None:
+    """An error in the generator, also one thrown in, is a FAIL and reaches the consumer."""
+    generator = numbers(3)
+    next(generator)
+    error = ValueError("x")
+    with pytest.raises(ValueError, match="x") as caught:
+        generator.throw(error)
+    assert caught.value is error
+    assert states(recorded)[-1] == ("numbers", "FAIL")
+
+
+def test_generators_interleaved(recorded: Recorded) -> None:
+    """Two generators stepped in turns keep their runs apart."""
+    list(zip(numbers(2), numbers(2), strict=True))
+    assert all("parent" not in event["run"]["facets"] for event in recorded.events)
+    assert len({event["run"]["runId"] for event in recorded.events}) == 2
+
+
+def test_async_generator(recorded: Recorded) -> None:
+    """An asynchronous generator passes values in both directions, and ends when exhausted or closed."""
+
+    @lineage_run
+    async def rows() -> AsyncGenerator[int, str]:
+        noted = ""
+        try:
+            while True:
+                assert current_run().job_name == "rows"
+                noted += (yield len(noted)) or ""
+                if noted == "abc":
+                    return
+        except KeyError:
+            yield -1
+
+    assert inspect.isasyncgenfunction(rows)
+
+    async def main() -> None:
+        first = rows()
+        assert await first.asend(None) == 0  # type: ignore[arg-type]
+        assert not current_run()
+        assert await first.asend("ab") == 2
+        with pytest.raises(StopAsyncIteration):
+            await first.asend("c")
+        second = rows()
+        await anext(second)
+        assert await second.athrow(KeyError()) == -1
+        await second.aclose()
+
+    asyncio.run(main())
+    assert states(recorded) == [("rows", "START"), ("rows", "COMPLETE")] * 2
+
+
+def test_async_generator_that_raises(recorded: Recorded) -> None:
+    """An error in an asynchronous generator is a FAIL and reaches the consumer."""
+
+    @lineage_run
+    async def rows() -> AsyncGenerator[int, None]:
+        yield 1
+        raise ValueError("x")
+
+    async def main() -> list[int]:
+        return [row async for row in rows()]
+
+    with pytest.raises(ValueError, match="x"):
+        asyncio.run(main())
+    assert states(recorded)[-1] == ("rows", "FAIL")
+
+
+def test_flush_before_any_run() -> None:
+    """Flushing a process without a run says that there was nothing to deliver."""
+    before = replace_runtime(None)
+    try:
+        assert flush() == DeliveryReport()
+    finally:
+        replace_runtime(before)
+
+
+def test_flush_says_what_was_delivered(recorded: Recorded) -> None:
+    """After a flush the report counts the delivered events."""
+    with lineage_run("ingest"):
+        pass
+    assert flush(timeout=5) == DeliveryReport(delivered=2)
+    assert len(recorded.events) == 2
+
+
+def test_help_tells_all() -> None:
+    """The help of lineage_run shows the three forms, every argument, the states and what is raised."""
+    text = inspect.getdoc(lineage_run) or ""
+    words = "@lineage_run|with lineage_run|async with|COMPLETE|FAIL|ABORT|ConfigurationError|OPENLINEAGE_CONTEXT"
+    for word in (*inspect.signature(lineage_run).parameters, *words.split("|")):
+        assert word in text, word
+
+
+def test_error_of_ours_does_not_reach_the_job(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, swallowed: list[Exception]
+) -> None:
+    """If we ourselves fail at start or end, the job goes on with one warning each."""
+    from openlineage_pod import lineage, run
+
+    def broken(*_args: Any, **_kwargs: Any) -> None:
+        raise RuntimeError("ours")
+
+    @lineage_run
+    def load() -> int:
+        return 7
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lineage, "open_run", broken)
+        assert load() == 7
+    with monkeypatch.context() as patched, lineage_run("ingest"):
+        patched.setattr(run, "Draft", broken)
+    assert [str(error) for error in swallowed] == ["ours"] * 2
+    swallowed.clear()
+    assert len(caplog.records) == 2
+    assert states(recorded) == [("ingest", "START")]

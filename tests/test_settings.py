@@ -1,0 +1,113 @@
+"""Settings: every variable, its default, and what a malformed value leads to."""
+
+from __future__ import annotations
+
+import pytest
+
+from openlineage_pod import settings
+from openlineage_pod.settings import Settings, canonical_uuid, name_fault
+
+RUN_ID = "01938a60-0000-7000-8000-000000000000"
+
+
+def test_defaults() -> None:
+    """Without any variable the run is on, waits 5 seconds at exit, and prints what it cannot deliver."""
+    found = Settings.from_env({})
+    assert (found.namespace, found.job_name, found.run_id) == (None, None, None)
+    assert (found.disabled, found.flush_timeout, found.last_resort, found.strict) == (False, 5.0, True, False)
+    assert (found.inputs, found.outputs, found.problems) == ((), (), ())
+
+
+def test_every_variable_is_read() -> None:
+    """Each variable sets its field."""
+    found = Settings.from_env(
+        {
+            "OPENLINEAGE_NAMESPACE": "crm",
+            "OPENLINEAGE_JOB_NAME": "ingest",
+            "OPENLINEAGE_RUN_ID": RUN_ID.upper(),
+            "OPENLINEAGE_DISABLED": "True",
+            "OPENLINEAGE_POD_INPUTS": '["s3://lake/a"]',
+            "OPENLINEAGE_POD_OUTPUTS": '[{"namespace": "n", "name": "b"}]',
+            "OPENLINEAGE_POD_FLUSH_TIMEOUT": " 2.5 ",
+            "OPENLINEAGE_POD_LAST_RESORT": "OFF",
+            "OPENLINEAGE_POD_STRICT": "1",
+        }
+    )
+    assert (found.namespace, found.job_name, found.run_id) == ("crm", "ingest", RUN_ID)
+    assert (found.disabled, found.flush_timeout, found.last_resort, found.strict) == (True, 2.5, False, True)
+    assert found.inputs == ("s3://lake/a",)
+    assert found.outputs == ({"namespace": "n", "name": "b"},)
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("OPENLINEAGE_NAMESPACE", "a\nb", "control characters"),
+        ("OPENLINEAGE_NAMESPACE", "\udcff", "undecodable"),
+        ("OPENLINEAGE_JOB_NAME", "x" * 1025, "1025 characters"),
+        ("OPENLINEAGE_JOB_NAME", "{{ task.task_id }}", "template"),
+        ("OPENLINEAGE_RUN_ID", "manual__2026-01-01", "no UUID"),
+        ("OPENLINEAGE_RUN_ID", "01938a6000007000-8000000000000000", "no UUID"),
+        ("OPENLINEAGE_DISABLED", "maybe", "neither true nor false"),
+        ("OPENLINEAGE_POD_STRICT", "2", "neither true nor false"),
+        ("OPENLINEAGE_POD_INPUTS", "[", "no JSON"),
+        ("OPENLINEAGE_POD_INPUTS", "[" * 100_000, "no JSON"),
+        ("OPENLINEAGE_POD_OUTPUTS", '{"a": 1}', "no JSON array"),
+        ("OPENLINEAGE_POD_FLUSH_TIMEOUT", "5s", "no number of seconds"),
+        ("OPENLINEAGE_POD_FLUSH_TIMEOUT", "nan", "no number of seconds"),
+        ("OPENLINEAGE_POD_FLUSH_TIMEOUT", "-1", "no number of seconds"),
+        ("OPENLINEAGE_POD_FLUSH_TIMEOUT", "inf", "no number of seconds"),
+        ("OPENLINEAGE_POD_FLUSH_TIMEOUT", "1e9", "no number of seconds"),
+        ("OPENLINEAGE_POD_LAST_RESORT", "stdout", "neither stderr nor off"),
+    ],
+)
+def test_malformed_value(variable: str, value: str, says: str) -> None:
+    """A malformed value is one problem that names the variable, the fault and an example, and the default is used."""
+    found = Settings.from_env({variable: value})
+    (problem,) = found.problems
+    assert problem.startswith(f"{variable}=")
+    assert says in problem
+    assert f"Example: {variable}=" in problem
+    assert problem.isprintable()
+    assert len(problem) < 400
+    assert found._replace(environ={}, problems=()) == Settings(environ={})
+
+
+@pytest.mark.parametrize("variable", [name for name in vars(settings) if name.isupper()])
+def test_empty_is_absent(variable: str) -> None:
+    """An empty or blank variable counts as absent, as a template that rendered to nothing leaves it."""
+    name = getattr(settings, variable)
+    if isinstance(name, str):
+        assert Settings.from_env({name: "  "}).problems == ()
+
+
+def test_environment_is_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a mapping the process environment is read, once, and later changes of it are not seen."""
+    monkeypatch.setenv("OPENLINEAGE_NAMESPACE", "before")
+    found = Settings.from_env()
+    monkeypatch.setenv("OPENLINEAGE_NAMESPACE", "after")
+    assert found.namespace == found.environ["OPENLINEAGE_NAMESPACE"] == "before"
+
+
+def test_representation_holds_no_environment() -> None:
+    """What a log or a debugger shows of the settings has no API key in it."""
+    assert "s3cret" not in repr(Settings.from_env({"OPENLINEAGE_API_KEY": "s3cret"}))
+
+
+@pytest.mark.parametrize("value", [RUN_ID, RUN_ID.upper(), RUN_ID.replace("-", ""), f" {RUN_ID} "])
+def test_uuid_is_normalised(value: str) -> None:
+    """A UUID comes out in lower case with hyphens, however it was written."""
+    assert canonical_uuid(value) == RUN_ID
+
+
+@pytest.mark.parametrize("value", ["", RUN_ID[:-1], f"{RUN_ID}0", RUN_ID.replace("0", "g"), "²" * 32, None, 7, []])
+def test_no_uuid(value: object) -> None:
+    """What is no UUID is not made into one."""
+    assert canonical_uuid(value) is None
+
+
+@pytest.mark.parametrize("value", ["etl.ingest", "Größe", "a b", "s3://x/y"])
+def test_names_that_are_fine(value: str) -> None:
+    """Letters of all scripts, spaces and slashes may stand in a name."""
+    assert name_fault(value) is None
