@@ -130,6 +130,8 @@ def replace_runtime(replacement: Runtime | None) -> Runtime | None:
 def _close() -> None:
     if _current is not None and not _current.settings.disabled:
         with guarded("deliver the last events"):
+            # In a daemon thread, or of a generator that nobody exhausted; it must not stay RUNNING for ever.
+            _current.abort_open_runs("the process ended before the run did")
             _current.delivery.close()
 
 

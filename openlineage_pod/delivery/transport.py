@@ -160,11 +160,12 @@ def _adapted(transport: Transport) -> Transport:
 
 
 def _without_retries(transport: Any) -> None:
-    from openlineage.client.transport.http_common import DEFAULT_RETRY_CONFIG
+    import attr
 
-    if transport.config.retry == DEFAULT_RETRY_CONFIG:
+    config = transport.config
+    if config.retry == attr.fields_dict(type(config))["retry"].default:
         # An empty status_forcelist, so that a 503 comes as an HTTPError with its status and not as a RetryError.
-        transport.config.retry = {"total": 0, "status_forcelist": []}
+        config.retry = {"total": 0, "status_forcelist": []}
 
 
 def _as_http(transport: Any) -> Transport:

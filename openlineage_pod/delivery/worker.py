@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 import time
 from queue import SimpleQueue
@@ -78,7 +79,8 @@ class Delivery:
 
     def flush(self, timeout: float | None = None) -> DeliveryReport:
         """Wait up to `timeout` seconds (default: the flush timeout) until all events so far are settled."""
-        if self._thread is not None and self._thread.is_alive():
+        # While the interpreter is torn down (a generator that nobody exhausted is closed then), no thread runs any more.
+        if self._thread is not None and self._thread.is_alive() and not sys.is_finalizing():
             marker = threading.Event()
             self._inbox.put(marker)
             marker.wait(self._settings.flush_timeout if timeout is None else timeout)
