@@ -79,7 +79,7 @@ class Delivery:
 
     def flush(self, timeout: float | None = None) -> DeliveryReport:
         """Wait up to `timeout` seconds (default: the flush timeout) until all events so far are settled."""
-        # While the interpreter is torn down (a generator that nobody exhausted is closed then), no thread runs any more.
+        # While the interpreter is torn down (an unexhausted generator is closed then), no thread runs any more.
         if self._thread is not None and self._thread.is_alive() and not sys.is_finalizing():
             marker = threading.Event()
             self._inbox.put(marker)
