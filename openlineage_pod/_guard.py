@@ -6,12 +6,15 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from openlineage_pod._stderr import BoundedHandler
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["ConfigurationError", "guarded", "logger"]
 
 logger = logging.getLogger("openlineage_pod")
+logger.addHandler(BoundedHandler(logger))
 
 # The tests' fixture replaces it with one that remembers the errors, so that none hides behind the boundary.
 swallowed: list[Exception] | None = None

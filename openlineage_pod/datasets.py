@@ -131,7 +131,7 @@ def dataset(
         if value is not None and (number := _attempt(problems, lambda value=value: int(value))) is not None:
             statistics[key] = number
     laid_over = Dataset(found.namespace, found.name, facets=described, statistics=statistics)
-    return found.merged(laid_over)._replace(problems=tuple(problems))
+    return found.merged(laid_over)._replace(problems=(*found.problems, *problems))
 
 
 def _attempt(problems: list[str], read: Any) -> Any:
@@ -183,11 +183,21 @@ def _from_mapping(source: Mapping[str, Any]) -> Dataset:
     namespace, name = source.get("namespace"), source.get("name")
     if not (isinstance(namespace, str) and isinstance(name, str) and namespace and name):
         raise _NotUnderstoodError(f'{source!r} lacks "namespace" or "name"')
-    kinds = [source.get(key) or {} for key in ("facets", "inputFacets", "outputFacets")]
-    if not all(isinstance(kind, Mapping) for kind in kinds):
-        raise _NotUnderstoodError(f"{source!r} has facets that are no object")
-    facets, input_facets, output_facets = ({key: _facet(key, value) for key, value in kind.items()} for kind in kinds)
-    return Dataset(namespace, name, facets, input_facets, output_facets)
+    problems: list[str] = []
+
+    def read(kind: str) -> dict[str, Any]:
+        given = source.get(kind) or {}
+        if not isinstance(given, Mapping):
+            problems.append(f"its {kind} are no object, and left out")
+            return {}
+        problems.extend(f"its facet {key!r} is no object, and left out" for key in given if not _is_facet(given[key]))
+        return {key: _facet(key, value) for key, value in given.items() if _is_facet(value)}
+
+    return Dataset(namespace, name, read("facets"), read("inputFacets"), read("outputFacets"), {}, tuple(problems))
+
+
+def _is_facet(value: Any) -> bool:
+    return isinstance(value, Mapping) or hasattr(type(value), "__attrs_attrs__")
 
 
 def _from_uri(uri: str) -> tuple[str, str]:  # noqa: C901  a list of cases, best read in one piece

@@ -14,6 +14,8 @@ from openlineage_pod.datasets import Dataset, dataset
 from openlineage_pod.events import Draft
 from openlineage_pod.outcome import COMPLETE, Outcome, outcome_of
 from openlineage_pod.parent import ParentContext
+from openlineage_pod.sigterm import undivided
+from openlineage_pod.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,18 +160,23 @@ class LineageRun:
 
     def _start(self) -> None:
         if self._runtime is not None:
-            self._submit("START", self._started_at, {})
-            self._runtime.open_runs[self.run_id] = self
+            with undivided:
+                self._submit("START", self._started_at, {})
+                self._runtime.open_runs[self.run_id] = self
 
     def _end(self, outcome: Outcome) -> None:
         """Report the terminal event, once; a no-op in a forked child, where the parent process reports it."""
         if self._runtime is None or self._process != os.getpid():
             return
-        try:
-            self._open_token.pop()
-        except IndexError:
-            return
-        self._runtime.open_runs.pop(self.run_id, None)
+        with undivided:
+            try:
+                self._open_token.pop()
+            except IndexError:
+                return
+            self._runtime.open_runs.pop(self.run_id, None)
+            self._submit_end(outcome)
+
+    def _submit_end(self, outcome: Outcome) -> None:
         # A body that raised says more than what it declared before; a declared failure says more than a return.
         if self._declared is not None and outcome.state == "COMPLETE":
             outcome = self._declared
@@ -261,13 +268,17 @@ def open_run(
     namespace = (
         _checked("namespace", job_namespace) or settings.namespace or (parent and parent.job_namespace) or "default"
     )
-    run_id = (None if enclosing else runtime.take_run_id()) or new_run_id()
+    run_id = (None if enclosing else runtime.take_run_id()) or new_uuid7()
     run = LineageRun(run_id=run_id, job_name=name, job_namespace=namespace, parent=parent, runtime=runtime)
     run._enclosing = enclosing
     declared = ((), ()) if enclosing else (settings.inputs, settings.outputs)
-    for source in (*declared[0], *inputs):
+    for source in declared[0]:
+        run._add(run._inputs, source, f"input ({names.INPUTS})")
+    for source in declared[1]:
+        run._add(run._outputs, source, f"output ({names.OUTPUTS})")
+    for source in inputs:
         run.add_input(source)
-    for source in (*declared[1], *outputs):
+    for source in outputs:
         run.add_output(source)
     for key, facet in (run_facets or {}).items():
         run.add_run_facet(key, facet)
@@ -307,15 +318,3 @@ def _checked(what: str, value: str | None) -> str | None:
         logger.warning("the %s %s %s; the default is used", what, ascii(value)[:80], fault)
         return None
     return value
-
-
-def new_run_id() -> str:
-    """Return a new UUIDv7 (RFC 9562): its first 48 bits are the time in milliseconds, so that run ids sort by time.
-
-    Written out here because the standard library has it only since Python 3.14, and openlineage-python's costs 200 ms.
-    """
-    bits = (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big")
-    bits = bits & ~(0xF << 76) | 0x7 << 76
-    bits = bits & ~(0x3 << 62) | 0x2 << 62
-    digits = f"{bits:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -9,22 +9,22 @@ from __future__ import annotations
 import atexit
 import copy
 import os
-import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import ConfigurationError, guarded, logger
-from openlineage_pod.delivery.transport import NOT_CONFIGURED, connect, preload
+from openlineage_pod.delivery.transport import NOT_CONFIGURED, connect
 from openlineage_pod.delivery.worker import Delivery
 from openlineage_pod.outcome import Outcome
 from openlineage_pod.parent import read_parent
 from openlineage_pod.pod import pod_facet
 from openlineage_pod.settings import Settings
+from openlineage_pod.sigterm import watch_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import FrameType
 
     from openlineage_pod.delivery.transport import Backend
     from openlineage_pod.run import LineageRun
@@ -59,6 +59,7 @@ class Runtime:
 
     def for_forked_child(self) -> Runtime:
         """Return this runtime without its queue, its open runs and its run id: they are the parent process's."""
+        self.delivery.abandon()
         child = copy.copy(self)
         child.delivery = Delivery(self.settings, self._connect)
         child.open_runs = {}
@@ -81,10 +82,8 @@ class Runtime:
 def _check(settings: Settings, problems: list[str], connect: Callable[[Mapping[str, str]], Backend | None]) -> None:
     if problems:
         raise ConfigurationError(problems[0])
-    if not settings.disabled:
-        preload()
-        if connect(settings.environ) is None:
-            raise ConfigurationError(NOT_CONFIGURED)
+    if not settings.disabled and connect(settings.environ) is None:
+        raise ConfigurationError(NOT_CONFIGURED)
 
 
 def _is_multiprocessing_child() -> bool:
@@ -133,6 +132,18 @@ def _close() -> None:
             # In a daemon thread, or of a generator that nobody exhausted; it must not stay RUNNING for ever.
             _current.abort_open_runs("the process ended before the run did")
             _current.delivery.close()
+            if getattr(sys, "last_type", None) is KeyboardInterrupt:
+                _mark_interrupted()
+
+
+def _mark_interrupted() -> None:
+    """Have the interpreter die of SIGINT after an unhandled KeyboardInterrupt, as it would have without us.
+
+    It remembers the interrupt in a flag that every piece of evaluated source clears, and our imports at the end of the
+    process evaluate some (named tuples, attrs). A KeyboardInterrupt that leaves such a piece sets it again.
+    """
+    with suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # noqa: S102
 
 
 def _watch_end_of_process() -> None:
@@ -141,35 +152,23 @@ def _watch_end_of_process() -> None:
         _watched_process = os.getpid()
         atexit.unregister(_close)  # a forked child has inherited the registration
         atexit.register(_close)
+        if not threading.main_thread().is_alive() and _current is not None:
+            # The exit handlers run already, and will not come to ours: each event of this run is settled at once.
+            _current.delivery.close()
         if _is_multiprocessing_child():
             # It ends with os._exit and runs no atexit handlers, only multiprocessing's own finalisers; the lowest
             # priority runs last, after those of the job.
             from multiprocessing.util import Finalize
 
             Finalize(None, _close, exitpriority=-1000)
-    # Python allows signal handlers on the main thread only, and one that the application has set is its own affair.
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _on_sigterm)
+    watch_sigterm(_report_termination)
 
 
-def _on_sigterm(signum: int, _frame: FrameType | None) -> None:
-    try:
-        if _current is not None:
-            with guarded("report the end by SIGTERM"):
-                _current.abort_open_runs("the process was terminated by SIGTERM")
-            _close()
-    finally:
-        _die_by(signum)
-
-
-def _die_by(signum: int) -> None:
-    """End this process as the signal would have ended it without us."""
-    if os.getpid() != 1:
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
-    # The kernel ignores a signal that PID 1 does not handle, also its own. 128 + n is what a shell, a container
-    # runtime and Kubernetes make of a death by signal.
-    os._exit(128 + signum)
+def _report_termination() -> None:
+    if _current is not None:
+        with guarded("report the end by SIGTERM"):
+            _current.abort_open_runs("the process was terminated by SIGTERM")
+    _close()
 
 
 def _after_fork_in_child() -> None:

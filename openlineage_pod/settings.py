@@ -41,6 +41,16 @@ FLUSH_TIMEOUT = "OPENLINEAGE_POD_FLUSH_TIMEOUT"
 """Seconds that the end of the process may wait for delivery (default 5)."""
 LAST_RESORT = "OPENLINEAGE_POD_LAST_RESORT"
 """`stderr` (default): an event that could not be delivered is printed there as one line; `off`: it is not."""
+API_KEY_FILE = "OPENLINEAGE_API_KEY_FILE"
+"""A file that holds the API key; read again when it changes, and after a 401 or 403."""
+SPOOL_DIR = "OPENLINEAGE_POD_SPOOL_DIR"
+"""A directory in which undelivered events are kept, also for the next process (default: none)."""
+SPOOL_MAX_BYTES = "OPENLINEAGE_POD_SPOOL_MAX_BYTES"
+"""What the spool may hold (default 16777216, 16 MiB)."""
+MAX_EVENT_BYTES = "OPENLINEAGE_POD_MAX_EVENT_BYTES"
+"""The largest event; of a larger one facets are left out in a fixed order (default 250000)."""
+REDACT = "OPENLINEAGE_POD_REDACT"
+"""`false`: leave what looks like a credential in names and messages as it is (default true)."""
 STRICT = "OPENLINEAGE_POD_STRICT"
 """`true`: raise on misconfiguration at the start, for tests (default false)."""
 
@@ -49,6 +59,10 @@ MAX_NAME = 1024
 
 _DEFAULT_FLUSH_TIMEOUT = 5.0
 _LONGEST_FLUSH_TIMEOUT = 3600.0
+_DEFAULT_SPOOL_BYTES = 16 * 1024 * 1024
+_DEFAULT_EVENT_BYTES = 250_000
+_FEWEST_BYTES = 10_000
+_MOST_DIGITS = 15
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -73,6 +87,10 @@ class Settings(NamedTuple):
     outputs: tuple[object, ...] = ()
     flush_timeout: float = _DEFAULT_FLUSH_TIMEOUT
     last_resort: bool = True
+    spool_dir: str | None = None
+    spool_max_bytes: int = _DEFAULT_SPOOL_BYTES
+    max_event_bytes: int = _DEFAULT_EVENT_BYTES
+    redact: bool = True
     strict: bool = False
     problems: tuple[str, ...] = ()
 
@@ -95,6 +113,10 @@ class Settings(NamedTuple):
             outputs=_datasets(environ, OUTPUTS, problems),
             flush_timeout=_seconds(environ, problems),
             last_resort=_last_resort(environ, problems),
+            spool_dir=_path(environ, SPOOL_DIR, problems),
+            spool_max_bytes=_bytes(environ, SPOOL_MAX_BYTES, _DEFAULT_SPOOL_BYTES, problems),
+            max_event_bytes=_bytes(environ, MAX_EVENT_BYTES, _DEFAULT_EVENT_BYTES, problems),
+            redact=_boolean(environ, REDACT, problems, default=True),
             strict=_boolean(environ, STRICT, problems),
             problems=tuple(problems),
         )
@@ -154,13 +176,40 @@ def _run_id(environ: Mapping[str, str], problems: list[str]) -> str | None:
     return run_id
 
 
-def _boolean(environ: Mapping[str, str], variable: str, problems: list[str]) -> bool:
+def _boolean(environ: Mapping[str, str], variable: str, problems: list[str], *, default: bool = False) -> bool:
     value = environ.get(variable, "").strip().lower()
-    if value not in (*_TRUE, *_FALSE, ""):
+    if value in (*_TRUE, *_FALSE):
+        return value in _TRUE
+    if value:
         problems.append(
-            f"{variable}={quoted(value)} is neither true nor false; false is used. Example: {variable}=true"
+            f"{variable}={quoted(value)} is neither true nor false; {str(default).lower()} is used. "
+            f"Example: {variable}={str(not default).lower()}"
         )
-    return value in _TRUE
+    return default
+
+
+def _path(environ: Mapping[str, str], variable: str, problems: list[str]) -> str | None:
+    value = environ.get(variable, "").strip()
+    if value and not (value.isprintable() and value.startswith("/")):
+        problems.append(
+            f"{variable}={quoted(value)} is no absolute path; it is ignored. Example: {variable}=/var/spool/openlineage"
+        )
+        return None
+    return value or None
+
+
+def _bytes(environ: Mapping[str, str], variable: str, default: int, problems: list[str]) -> int:
+    value = environ.get(variable, "").strip()
+    if not value:
+        return default
+    # The length first: int() refuses, or takes its time with, a value of megabytes.
+    if len(value) <= _MOST_DIGITS and value.isascii() and value.isdecimal() and int(value) >= _FEWEST_BYTES:
+        return int(value)
+    problems.append(
+        f"{variable}={quoted(value)} is no number of bytes from {_FEWEST_BYTES} up; {default} is used. "
+        f"Example: {variable}={default}"
+    )
+    return default
 
 
 def _datasets(environ: Mapping[str, str], variable: str, problems: list[str]) -> tuple[object, ...]:

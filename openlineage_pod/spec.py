@@ -26,6 +26,7 @@ _FACET_VERSIONS = {
     "OutputStatisticsOutputDatasetFacet": "1-0-2",
     "ParentRunFacet": "1-2-0",
     "SchemaDatasetFacet": "1-2-0",
+    "TagsRunFacet": "1-0-0",
 }
 
 # Facets that others may send us without saying where their schema is.

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorded", "record_events"]
 
+# Recording takes milliseconds; `OPENLINEAGE_POD_FLUSH_TIMEOUT` may be 0 and says nothing about tests.
+_PATIENCE = 10.0
+
 
 class Recorded:
     """The events reported so far, each as a dictionary in OpenLineage's JSON form, in the order of their delivery."""
@@ -34,12 +37,15 @@ class Recorded:
     def events(self) -> list[dict[str, Any]]:
         """The events so far; waits for the delivery thread."""
         if self._runtime is not None:
-            self._runtime.delivery.flush()
+            self._runtime.delivery.flush(_PATIENCE)
         return list(self._documents)
 
     def emit(self, document: Mapping[str, Any]) -> None:
         """Take an event in the place of a backend."""
         self._documents.append(dict(document))
+
+    def another(self) -> None:
+        """Allow no parallel delivery, so that the events keep their order."""
 
 
 @contextmanager
@@ -59,5 +65,5 @@ def record_events(environ: Mapping[str, str] | None = None) -> Iterator[Recorded
     try:
         yield recorded
     finally:
-        recorded._runtime.delivery.flush()
+        recorded._runtime.delivery.flush(_PATIENCE)
         replace_runtime(before)

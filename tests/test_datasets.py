@@ -99,7 +99,6 @@ def test_openlineage_class(kind: Any) -> None:
         (None, "NoneType"),
         (7, "int"),
         ({"namespace": "a"}, '"name"'),
-        ({"namespace": "a", "name": "b", "facets": 7}, "no object"),
     ],
 )
 def test_not_understood(source: Any, says: str) -> None:
@@ -109,6 +108,16 @@ def test_not_understood(source: Any, says: str) -> None:
     assert says in problem
     assert "s3cret" not in problem
     assert found.name == ""
+
+
+@pytest.mark.parametrize("facets", [7, {"schema": 7}, {"schema": []}])
+@pytest.mark.parametrize("kind", ["facets", "inputFacets", "outputFacets"])
+def test_facets_that_are_none(kind: str, facets: Any) -> None:
+    """A facet of OpenLineage's JSON form that is no object is a problem, and left out; the dataset stays."""
+    found = dataset({"namespace": "a", "name": "b", kind: facets}, rows=1)
+    (problem,) = found.problems
+    assert "no object" in problem
+    assert (found.name, found.facets, found.input_facets, found.output_facets) == ("b", {}, {}, {})
 
 
 class Typed:

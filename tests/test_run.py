@@ -10,8 +10,8 @@ import pytest
 from openlineage.client.facet_v2 import nominal_time_run
 
 from openlineage_pod import ParentContext, current_run, dataset, lineage_run
-from openlineage_pod.run import new_run_id
 from openlineage_pod.settings import canonical_uuid
+from openlineage_pod.uuid7 import new_uuid7
 from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
 
 if TYPE_CHECKING:
@@ -392,7 +392,7 @@ def test_run_ids_are_version_7_and_sort_by_time() -> None:
     """Run ids are UUIDs of version 7 and the RFC's variant, unique, and ordered by their millisecond."""
     import uuid
 
-    ids = [new_run_id() for _ in range(1000)]
+    ids = [new_uuid7() for _ in range(1000)]
     parsed = [uuid.UUID(text) for text in ids]
     assert {value.version for value in parsed} == {7}
     assert {value.variant for value in parsed} == {uuid.RFC_4122}

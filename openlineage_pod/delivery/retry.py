@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from openlineage_pod.delivery.importing import importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenacity import RetryCallState
 
-__all__ = ["RetryPolicy", "is_transient"]
+__all__ = ["RetryPolicy", "is_transient", "status_of"]
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
@@ -27,13 +30,14 @@ def is_transient(error: BaseException) -> bool:
     Permanent are the other 4xx and what cannot be serialised (TypeError, ValueError). Marquez answers 500 to some
     malformed events too, which therefore count as transient.
     """
-    status = _status(error)
+    status = status_of(error)
     if status is not None:
         return status in _RETRYABLE_STATUS or status >= 500  # noqa: PLR2004
     return isinstance(error, Exception) and not isinstance(error, (TypeError, ValueError))
 
 
-def _status(error: BaseException | None) -> int | None:
+def status_of(error: BaseException | None) -> int | None:
+    """Return the HTTP status of the answer that an error carries, or None."""
     # `is not None`: a requests.Response with an error status is falsy.
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
@@ -64,14 +68,42 @@ class RetryPolicy:
         self._deadline = deadline
         self._closing.set()
 
-    def call(self, attempt: Callable[[], None], on_failure: Callable[[BaseException], None]) -> None:
+    def wait_for_close(self, seconds: float) -> None:
+        """Pause for some seconds, or until `close()`."""
+        self._closing.wait(seconds)
+
+    def call(
+        self, attempt: Callable[[], None], on_failure: Callable[[BaseException], None], patience: float = math.inf
+    ) -> None:
         """Call `attempt` until it succeeds; `on_failure` hears of every failure that is followed by a pause.
 
+        Args:
+            attempt: makes one attempt, or raises.
+            on_failure: is told of a failure.
+            patience: seconds after which there is no further attempt; at the end of the process a quarter of the
+                remaining time at most, so that one event does not take it all.
+
         Raises:
-            Exception: the last failure, if it is permanent or the deadline has passed.
+            Exception: the last failure, if it is permanent, the patience is spent or the deadline has passed.
 
         """
-        import tenacity  # deferred: it imports asyncio, and only the delivery thread needs it
+        started = time.monotonic()
+        try:
+            attempt()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            first_failure = [error]
+        else:
+            return
+        with importing():
+            # Deferred to the first failure: it imports asyncio, 25 ms that a healthy backend saves.
+            import tenacity
+
+        def next_attempt() -> None:
+            if first_failure:
+                raise first_failure.pop()
+            attempt()
 
         def before_sleep(state: RetryCallState) -> None:
             if error := _failure(state):
@@ -81,11 +113,11 @@ class RetryPolicy:
         tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             wait=lambda state: self._pause(backoff(state), _retry_after(_failure(state))),
-            stop=self._is_over,
+            stop=lambda state: self._is_over(time.monotonic() - started, patience, _retry_after(_failure(state))),
             sleep=self._sleep,
             before_sleep=before_sleep,
             reraise=True,
-        )(attempt)
+        )(next_attempt)
 
     def _remaining(self) -> float | None:
         return None if self._deadline is None else self._deadline - time.monotonic()
@@ -97,9 +129,11 @@ class RetryPolicy:
         # _is_over has already ruled out a Retry-After beyond the deadline.
         return max(0.0, min(max(min(backoff, _LONGEST_PAUSE_AT_EXIT), retry_after), remaining))
 
-    def _is_over(self, state: Any) -> bool:
+    def _is_over(self, spent: float, patience: float, retry_after: float) -> bool:
         remaining = self._remaining()
-        return remaining is not None and (remaining <= 0 or _retry_after(_failure(state)) > remaining)
+        if remaining is None:
+            return spent >= patience
+        return remaining <= 0 or retry_after > remaining or spent >= min(patience, remaining / 4)
 
     def _sleep(self, seconds: float) -> None:
         if self._closing.is_set():

@@ -1,6 +1,7 @@
 """Transports: openlineage-python's own, by its own configuration, made fit for a pod.
 
-What is changed about them, and why:
+A plain `OPENLINEAGE_URL` takes the direct way (`delivery.http`), everything else openlineage-python's client. What is
+changed about its transports, and why:
 
 - The client is built without writing to `os.environ`: its constructor copies the API key into further variables, which
   every child process of the job would inherit.
@@ -9,25 +10,33 @@ What is changed about them, and why:
 - `async_http` is delivered by the HTTP transport: it reports neither failures nor their status, and its thread dies
   with the process. Delivery already happens beside the job here.
 - `console` is visible also in a job that configured no logging.
+- `kafka` waits for the broker's answer and raises what it refuses: it would only log that, and the event would be lost.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
 import os
-import re
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from openlineage_pod import settings
 from openlineage_pod._guard import ConfigurationError
-from openlineage_pod.delivery.last_resort import write_stderr
+from openlineage_pod._stderr import write_stderr
+from openlineage_pod.delivery.importing import importing
+from openlineage_pod.delivery.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.events import to_run_event
+from openlineage_pod.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from openlineage.client import OpenLineageClient
     from openlineage.client.transport import Transport
+    from openlineage.client.transport.http import HttpTransport
 
 __all__ = ["Backend", "connect", "describe"]
 
@@ -38,6 +47,11 @@ NOT_CONFIGURED = (
 )
 _CONSOLE_WRITE_TIMEOUT = 1.0
 _LONGEST_ANSWER = 200
+_LONGEST_MESSAGE = 4000
+_LONGEST_KEY = 64 * 1024
+_KEY_FILE_PROVIDER = "openlineage_pod.auth.ApiKeyFileTokenProvider"
+# Keys of an `auth` mapping whose values are no secrets.
+_NO_SECRETS = ("type", "path", "tokenEndpoint", "token_endpoint", "scope", "clientId", "client_id", "grantType")
 
 
 class Backend(Protocol):
@@ -46,39 +60,82 @@ class Backend(Protocol):
     def emit(self, document: Mapping[str, Any]) -> None:
         """Deliver one event or raise."""
 
+    def another(self) -> Backend | None:
+        """Return a further backend to use at the same time from another thread, or None if that is not possible."""
+
 
 class _ClientBackend:
     """openlineage-python's client: its tags, filters and facets from the configuration apply to every event."""
 
     def __init__(self, client: OpenLineageClient) -> None:
         self._client = client
+        self._keys = _key_files(client.transport)
 
     def emit(self, document: Mapping[str, Any]) -> None:
-        # A new typed event for each attempt: the client changes the one it is given.
-        self._client.emit(to_run_event(document))
+        try:
+            # A new typed event for each attempt: the client changes the one it is given.
+            self._client.emit(to_run_event(document))
+        except Exception as error:
+            KeyRefusedError.raise_for(error, self._keys)
+            raise
 
+    def another(self) -> Backend | None:
+        """Return a backend with a connection of its own; only HTTP, the others are not known to bear it."""
+        from openlineage.client.transport.http import HttpTransport
 
-def preload() -> None:
-    """Import what the first event needs, also what openlineage-python and requests import on their first use.
-
-    A process that forks in the middle of an import leaves its child with a module that never becomes ready.
-    """
-    import encodings.idna  # noqa: F401  requests encodes host names with it
-
-    import openlineage.client.event_v2
-    import openlineage.client.facet_v2
-    import openlineage.client.transport  # noqa: F401
-    import tenacity  # noqa: F401
-    from dateutil import parser  # noqa: F401  openlineage-python checks event times with it
+        if not isinstance(self._client.transport, HttpTransport):
+            return None
+        client = copy.copy(self._client)
+        client.transport = _prepared(HttpTransport(self._client.transport.config))
+        return _ClientBackend(client)
 
 
 def connect(environ: Mapping[str, str]) -> Backend | None:
     """Return the backend that the environment configures, or None if it configures none.
 
+    Imports what the first event needs, also what is otherwise imported on first use: a process that forks in the middle
+    of an import leaves its child with a module that never becomes ready.
+
     Raises:
         ConfigurationError: No transport can be built from the configuration; the message names the variables.
 
     """
+    try:
+        with importing():
+            return _http_backend(environ) if _is_only_a_url(environ) else _client_backend(environ)
+    except Exception as error:
+        raise ConfigurationError(
+            f"no OpenLineage transport can be built from {_variables(environ)}: "
+            f"{describe(error, Redactor(configured_secrets(environ)))}; events are only printed. "
+            "Example: OPENLINEAGE_URL=http://marquez:5000"
+        ) from None  # the cause may quote a credential
+
+
+def _is_only_a_url(environ: Mapping[str, str]) -> bool:
+    """Say whether openlineage-python would make an HTTP transport of OPENLINEAGE_URL with no further configuration."""
+    if not environ.get("OPENLINEAGE_URL") or environ.get("OPENLINEAGE_CONFIG"):
+        return False
+    files = ("openlineage.yml", os.path.expanduser("~/.openlineage/openlineage.yml"))
+    return not any(name.startswith("OPENLINEAGE__") for name in environ) and not any(map(os.path.isfile, files))
+
+
+def _http_backend(environ: Mapping[str, str]) -> Backend:
+    import encodings.idna  # noqa: F401  requests imports these two for its first request
+    import netrc  # noqa: F401
+
+    from openlineage_pod.delivery.http import HttpBackend  # deferred: it imports requests
+
+    path = environ.get(settings.API_KEY_FILE)
+    key = KeyFile(path) if path else environ.get("OPENLINEAGE_API_KEY")
+    return HttpBackend(environ["OPENLINEAGE_URL"], environ.get("OPENLINEAGE_ENDPOINT"), key)
+
+
+def _client_backend(environ: Mapping[str, str]) -> Backend | None:
+    import netrc  # noqa: F401
+
+    import openlineage.client.event_v2
+    import openlineage.client.facet_v2  # noqa: F401
+    from dateutil import parser  # noqa: F401  openlineage-python checks event times with it
     from openlineage.client import OpenLineageClient
     from openlineage.client.transport import get_default_factory
     from openlineage.client.transport.http import HttpConfig, HttpTransport
@@ -86,56 +143,130 @@ def connect(environ: Mapping[str, str]) -> Backend | None:
 
     class Client(OpenLineageClient):
         def _alias_env_vars(self) -> None:
-            """Leave `os.environ` alone; `_configuration` says the same as what this would have written there."""
+            """Leave `os.environ` alone; `_with_url` says the same as what this would have written there."""
 
-    try:
-        config_path = environ.get("OPENLINEAGE_CONFIG")
-        if config_path and not os.access(config_path, os.R_OK):
-            raise FileNotFoundError(f"OPENLINEAGE_CONFIG={config_path} is no readable file")
+    config_path = environ.get("OPENLINEAGE_CONFIG")
+    if config_path and not os.access(config_path, os.R_OK):
+        raise FileNotFoundError(f"OPENLINEAGE_CONFIG={config_path} is no readable file")
+    with _discreet_loggers(Redactor(configured_secrets(environ))):
         # Given a transport, the client builds none itself; the real one takes its place below.
-        client = Client(transport=NoopTransport(NoopConfig()), config=_configuration(environ))
-        config = client.config.transport or {}
+        client = Client(transport=NoopTransport(NoopConfig()))
+        config = _with_url(client.config.transport or {}, environ)
         if config.get("type"):
-            transport = get_default_factory().create(config)
+            transport = _with_key_file(get_default_factory().create(config), environ)
         elif environ.get("OPENLINEAGE_URL"):
             transport = HttpTransport(HttpConfig.from_dict(_http_from_url(environ)))
         else:
             return None
         client.transport = _adapted(transport)
-    except Exception as error:
-        raise ConfigurationError(
-            f"no OpenLineage transport can be built from {_variables(environ)}: {describe(error, environ)}; "
-            "events are only printed. Example: OPENLINEAGE_URL=http://marquez:5000"
-        ) from error
     return _ClientBackend(client)
+
+
+class _DiscreetFilter(logging.Filter):
+    """Masks credentials and control characters in openlineage-python's log messages; holds them back for a while.
+
+    It quotes what it cannot parse, such as an `auth` with the API key, and its complaints while it is being configured
+    only repeat what our one warning says.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self.redactor = redactor
+        self.is_configuring = True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite one record, and say whether it may pass."""
+        if self.is_configuring:
+            return False
+        record.msg, record.args = _one_line(self.redactor.text(record.getMessage())), ()
+        return True
+
+
+@contextmanager
+def _discreet_loggers(redactor: Redactor) -> Iterator[None]:
+    """Have all loggers of openlineage-python be discreet from now on, and be silent within the block."""
+    discreet = _DiscreetFilter(redactor)
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("openlineage.")]
+    for logger in loggers:
+        logger.addFilter(discreet)
+    try:
+        yield
+    finally:
+        discreet.is_configuring = False
 
 
 def _http_from_url(environ: Mapping[str, str]) -> dict[str, Any]:
     config: dict[str, Any] = {"type": "http", "url": environ["OPENLINEAGE_URL"]}
     if endpoint := environ.get("OPENLINEAGE_ENDPOINT"):
         config["endpoint"] = endpoint
-    if key := environ.get("OPENLINEAGE_API_KEY"):
+    if path := environ.get(settings.API_KEY_FILE):
+        config["auth"] = {"type": _KEY_FILE_PROVIDER, "path": path}
+    elif key := environ.get("OPENLINEAGE_API_KEY"):
         config["auth"] = {"type": "api_key", "apiKey": key}
     return config
 
 
-def _configuration(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return what openlineage-python's client would have written into `os.environ` for `OPENLINEAGE_URL`.
+def _with_key_file(transport: Transport, environ: Mapping[str, str]) -> Transport:
+    """Give an HTTP transport that is configured without credentials the key of OPENLINEAGE_API_KEY_FILE.
 
-    There it becomes one of the transports of a composite one, named `default_http`, and fills in the URL of
-    `async_http` (https://openlineage.io/docs/client/python/configuration).
+    Not those inside a composite one: the key is for one backend.
+    """
+    from openlineage.client.transport.http import TokenProvider
+
+    config = getattr(transport, "config", None)
+    path = environ.get(settings.API_KEY_FILE)
+    if path and config is not None and type(getattr(config, "auth", None)) is TokenProvider:
+        from openlineage_pod.auth import ApiKeyFileTokenProvider
+
+        config.auth = ApiKeyFileTokenProvider({"path": path})
+    return transport
+
+
+def _key_files(transport: Any) -> list[KeyFile]:
+    """Return the rotating keys of a transport and of those inside it."""
+    from openlineage_pod.auth import ApiKeyFileTokenProvider
+
+    inner = [*getattr(transport, "transports", ()), *filter(None, [getattr(transport, "transport", None)])]
+    auth = getattr(getattr(transport, "config", None), "auth", None)
+    own = [auth.file] if isinstance(auth, ApiKeyFileTokenProvider) else []
+    return own + [key for child in inner for key in _key_files(child)]
+
+
+def configured_secrets(environ: Mapping[str, str]) -> set[str]:
+    """Return the credentials that the environment configures, to be masked wherever they turn up."""
+    secrets = {environ.get("OPENLINEAGE_API_KEY", "")}
+    for name, value in environ.items():
+        if name.startswith("OPENLINEAGE__") and "AUTH" in name:
+            try:
+                auth = json.loads(value)
+            except (ValueError, RecursionError):
+                auth = value
+            if isinstance(auth, dict):
+                secrets |= {text for key, text in auth.items() if isinstance(text, str) and key not in _NO_SECRETS}
+            elif not name.endswith(("TYPE", "PATH", "ENDPOINT")):
+                secrets.add(str(auth))
+    with suppress(OSError, ValueError), open(environ.get(settings.API_KEY_FILE) or os.devnull) as file:
+        secrets.add(file.read(_LONGEST_KEY).strip())
+    return secrets
+
+
+def _with_url(config: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the transport's configuration with what openlineage-python makes of `OPENLINEAGE_URL` beside it.
+
+    Its client writes that into `os.environ` first, API key included: the URL becomes one of the transports of a
+    composite one, named `default_http`, and fills in what `async_http` lacks
+    (https://openlineage.io/docs/client/python/configuration).
     """
     prefix = "OPENLINEAGE__TRANSPORT__"
-    kind = environ.get(f"{prefix}TYPE")
-    if not environ.get("OPENLINEAGE_URL") or kind not in ("composite", "async_http"):
-        return {}
+    if not environ.get("OPENLINEAGE_URL"):
+        return config
     http = _http_from_url(environ)
-    if kind == "composite":
+    transports = config.get("transports", {})
+    if config.get("type") == "composite" and isinstance(transports, dict):
         if any(variable.startswith(f"{prefix}TRANSPORTS__DEFAULT_HTTP") for variable in environ):
-            return {}
-        return {"transport": {"transports": {"default_http": http}}}
-    own = {key: value for key, value in http.items() if key != "type" and not environ.get(f"{prefix}{key.upper()}")}
-    return {"transport": own}
+            return config
+        return {**config, "transports": {**transports, "default_http": {**http, **transports.get("default_http", {})}}}
+    return {**http, **config} if environ.get(f"{prefix}TYPE") == "async_http" else config
 
 
 def _adapted(transport: Transport) -> Transport:
@@ -144,6 +275,7 @@ def _adapted(transport: Transport) -> Transport:
     from openlineage.client.transport.composite import CompositeTransport
     from openlineage.client.transport.console import ConsoleTransport
     from openlineage.client.transport.http import HttpTransport
+    from openlineage.client.transport.kafka import KafkaTransport
     from openlineage.client.transport.transform import TransformTransport
 
     if isinstance(transport, CompositeTransport):
@@ -154,8 +286,19 @@ def _adapted(transport: Transport) -> Transport:
         transport = _as_http(transport)
     elif isinstance(transport, ConsoleTransport):
         transport = _visible(transport)
-    if isinstance(transport, HttpTransport):
-        _without_retries(transport)
+    elif isinstance(transport, KafkaTransport) and transport.producer is not None:
+        transport.flush = True
+        transport.__dict__["producer"] = _AskingProducer(transport.producer)
+    return _prepared(transport) if isinstance(transport, HttpTransport) else transport
+
+
+def _prepared(transport: HttpTransport) -> HttpTransport:
+    """Have an HTTP transport make one attempt, and take no redirect for a delivery."""
+    from openlineage_pod.delivery.http import check_url, new_session  # deferred: it imports requests
+
+    check_url(transport.url)
+    _without_retries(transport)
+    transport.session = new_session()
     return transport
 
 
@@ -166,6 +309,27 @@ def _without_retries(transport: Any) -> None:
     if config.retry == attr.fields_dict(type(config))["retry"].default:
         # An empty status_forcelist, so that a 503 comes as an HTTPError with its status and not as a RetryError.
         config.retry = {"total": 0, "status_forcelist": []}
+
+
+class _AskingProducer:
+    """A Kafka producer whose `flush` raises what the broker answered."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+        self._refusals: list[Any] = []
+
+    def produce(self, **message: Any) -> None:
+        self._producer.produce(**{**message, "on_delivery": self._answered})
+
+    def flush(self, timeout: float = -1) -> int:
+        left: int = self._producer.flush(timeout)
+        if self._refusals:
+            raise OSError(f"Kafka did not take the event: {self._refusals.pop()}")
+        return left
+
+    def _answered(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._refusals.append(error)
 
 
 def _as_http(transport: Any) -> Transport:
@@ -203,7 +367,9 @@ def _is_shown(log: logging.Logger) -> bool:
         return False
     logger: logging.Logger | None = log
     while logger is not None:
-        if any(handler.level <= logging.INFO for handler in logger.handlers):
+        if any(
+            handler.level <= logging.INFO and type(handler) is not logging.NullHandler for handler in logger.handlers
+        ):
             return True
         logger = logger.parent if logger.propagate else None
     return False
@@ -223,13 +389,13 @@ def _variables(environ: Mapping[str, str]) -> str:
     return ", ".join(names) or "openlineage.yml"
 
 
-def describe(error: BaseException, environ: Mapping[str, str]) -> str:
+def describe(error: BaseException, redactor: Redactor) -> str:
     """Say in one line what failed, with the backend's answer where there is one, and without any credential."""
     text = f"{type(error).__name__}: {error}"
     if answer := getattr(getattr(error, "response", None), "text", ""):
         text = f"{text}: {answer[:_LONGEST_ANSWER]}"
-    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    if key := environ.get("OPENLINEAGE_API_KEY"):
-        text = text.replace(key, "***")
-    text = re.sub(r"//[^/@\s]+@", "//***@", text)
-    return re.sub(r"\?[^\s'\")]+", "?***", text)[:600]
+    return _one_line(redactor.text(text[:_LONGEST_MESSAGE]))[:600]
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

