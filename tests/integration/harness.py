@@ -1,0 +1,257 @@
+"""What the tests here share: the client of the receiver, and jobs as real processes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from tests.conftest import SEEN_EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.integration.receiver import Request, Rule
+
+__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "printed_events", "types"]
+
+# Ends a test that would hang, never a test of how long something takes.
+PATIENCE = 60.0
+Event = dict[str, Any]
+
+
+class Receiver:
+    """The backend of `receiver.py`, running."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("receiver.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.port = int(cast("Any", self._process.stdout).readline())
+        self._seen = 0
+        self._control("GET", "/control/ready")
+
+    @property
+    def url(self) -> str:
+        """The value of `OPENLINEAGE_URL` for this backend."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of a job that reports to this backend."""
+        return {"OPENLINEAGE_URL": self.url}
+
+    def script(self, *rules: Rule) -> None:
+        """Answer as `rules` say, from now on."""
+        self._control("PUT", "/control/rules", json.dumps(rules))
+
+    def requests(self, at_least: int = 0) -> list[Request]:
+        """Return every request so far; wait until there are so many.
+
+        Whatever is read here is also kept for the check of all events against the specification.
+        """
+        path = f"/control/requests?at_least={at_least}&timeout={PATIENCE}"
+        requests = cast("list[Request]", json.loads(self._control("GET", path)))
+        assert len(requests) >= at_least, f"{at_least} requests expected, received: {requests}"
+        SEEN_EVENTS.extend(_event(request) for request in requests[self._seen :] if request["method"] == "POST")
+        self._seen = len(requests)
+        return requests
+
+    def events(self, at_least: int = 0) -> list[Event]:
+        """Return the accepted events in the order of their arrival; wait until there are so many requests."""
+        return [_event(request) for request in self.requests(at_least) if 200 <= request["status"] < 300]
+
+    def wait_for(self, condition: Callable[[list[Event]], bool]) -> list[Event]:
+        """Return the accepted events as soon as they fulfil `condition`."""
+        deadline = time.monotonic() + PATIENCE
+        requests = 0
+        while time.monotonic() < deadline:
+            requests = len(self.requests(requests))
+            events = self.events()
+            if condition(events):
+                return events
+            requests += 1
+        raise AssertionError(f"the condition was never fulfilled, received: {events}")
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.communicate(timeout=PATIENCE)
+
+    def _control(self, method: str, path: str, body: str | None = None) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE + 5)
+        try:
+            connection.request(method, path, body)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+
+def _event(request: Request) -> Event:
+    return cast("Event", json.loads(request["body"]))
+
+
+class Finished(NamedTuple):
+    """What a job left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    duration: float
+
+    @property
+    def printed(self) -> list[Event]:
+        """The events on stderr, from which a replay could deliver them."""
+        return printed_events(self.stderr)
+
+    @property
+    def log(self) -> list[str]:
+        """The lines on stderr that are no events."""
+        return [line for line in self.stderr.splitlines() if not line.startswith("OPENLINEAGE_POD_EVENT")]
+
+
+class Job:
+    """A job's process. Its stderr goes to a file, so that no test stops a job by not reading."""
+
+    def __init__(self, command: Sequence[str], directory: Path, environ: Mapping[str, str], stderr: Any = None) -> None:
+        # A shell starts what it runs in the background with SIGINT ignored, and an ignored signal is inherited.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._stderr = directory / f"stderr-{time.monotonic_ns()}"
+        self._started = time.monotonic()
+        with self._stderr.open("wb") as file:
+            self._process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env=environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file if stderr is None else stderr,
+            )
+        self.pid = self._process.pid
+        self._read = b""
+
+    def wait_for(self, marker: str, patience: float = PATIENCE) -> None:
+        """Return as soon as the job has printed the line `marker`."""
+        stdout = cast("Any", self._process.stdout)
+        deadline = time.monotonic() + patience
+        while f"{marker}\n".encode() not in self._read:
+            readable, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
+            text = os.read(stdout.fileno(), 65536) if readable else b""
+            assert text, f"{marker!r} was never printed; stdout: {self._read!r}, stderr: {self._stderr.read_text()}"
+            self._read += text
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
+
+    def finish(self, stdin: bytes | None = None, timeout: float = PATIENCE) -> Finished:
+        """Wait for the end of the process."""
+        stdout, _ = self._process.communicate(stdin, timeout=timeout)
+        return Finished(
+            self._process.returncode,
+            (self._read + stdout).decode(),
+            self._stderr.read_bytes().decode("utf-8", "backslashreplace"),
+            time.monotonic() - self._started,
+        )
+
+    def kill(self) -> None:
+        """End the process if it is still there."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+class Jobs:
+    """Runs job scripts as processes of their own, in an environment without any lineage but what a test gives."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._started: list[Job] = []
+
+    def start(
+        self,
+        source: str,
+        environ: Mapping[str, str] | None = None,
+        *,
+        name: str = "job.py",
+        prefix: Sequence[str] = (),
+        options: Sequence[str] = (),
+        stderr: Any = None,
+    ) -> Job:
+        """Start the script; `prefix` is a command that starts a command, `options` are the interpreter's own."""
+        script = self.file(name, source)
+        command = [*prefix, sys.executable, *options, str(script)]
+        job = Job(command, self.directory, {**self.base_environ(), **(environ or {})}, stderr)
+        self._started.append(job)
+        return job
+
+    def run(self, source: str, environ: Mapping[str, str] | None = None, *, stdin: bytes = b"", **how: Any) -> Finished:
+        """Run the script to its end."""
+        return self.start(source, environ, **how).finish(stdin)
+
+    def file(self, name: str, text: str) -> Path:
+        """Write a file into the working directory of the jobs."""
+        path = self.directory / name
+        path.write_text(dedent(text), encoding="utf-8")
+        return path
+
+    def base_environ(self) -> dict[str, str]:
+        """Return the environment of a job that knows of no lineage, and that finds no configuration file."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("OPENLINEAGE")}
+        return {**environ, "HOME": str(self.directory), "NO_PROXY": "127.0.0.1"}
+
+    def stop(self) -> None:
+        """End every job that is still there."""
+        for job in self._started:
+            job.kill()
+
+
+_PART = re.compile(r"OPENLINEAGE_POD_EVENT (\d+)/(\d+) (\S+) (.*)")
+
+
+def printed_events(stderr: str) -> list[Event]:
+    """Return the events of the last-resort lines, each complete; also keep them for the check of all events."""
+    events: list[Event] = []
+    parts: list[str] = []
+    for line in stderr.splitlines():
+        if not line.startswith("OPENLINEAGE_POD_EVENT "):
+            continue
+        assert len(line.encode()) < 16 * 1024, "container runtimes split longer lines"
+        if part := _PART.fullmatch(line):
+            number, count, which, text = int(part[1]), int(part[2]), part[3], part[4]
+            assert number == len(parts) + 1, f"part {number} follows part {len(parts)}"
+            parts.append(text)
+            if number < count:
+                continue
+            event = cast("Event", json.loads("".join(parts)))
+            assert which == f"{event['run']['runId']}.{event['eventType']}"
+            parts = []
+        else:
+            event = cast("Event", json.loads(line.removeprefix("OPENLINEAGE_POD_EVENT ")))
+        events.append(event)
+    assert not parts, "the last event is incomplete"
+    SEEN_EVENTS.extend(events)
+    return events
+
+
+def types(events: Sequence[Event]) -> list[str]:
+    """Return the event types in order."""
+    return [event["eventType"] for event in events]
+
+
+def by_run(events: Sequence[Event]) -> dict[str, list[str]]:
+    """Return the event types of each run, in order."""
+    runs: dict[str, list[str]] = {}
+    for event in events:
+        runs.setdefault(event["run"]["runId"], []).append(event["eventType"])
+    return runs

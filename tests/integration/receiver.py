@@ -1,0 +1,194 @@
+"""An OpenLineage backend for tests: a process of its own on the loopback, whose answers a test scripts.
+
+Started as `python -m tests.integration.receiver` or by its path, it listens on a free port and prints the port. Below
+`/control/` it talks to the test, everything else is the backend:
+
+- `GET /control/ready` answers as soon as it serves;
+- `PUT /control/rules` takes a JSON list of rules (see `Rule`);
+- `GET /control/requests?at_least=3&timeout=10` returns the requests so far, and waits for that many.
+
+A request without a matching rule is answered with 201, as Marquez does. It ends when its standard input is closed, so
+that it cannot outlive the test that started it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, TypedDict
+from urllib.parse import parse_qs, urlsplit
+
+__all__ = ["Request", "Rule"]
+
+
+class Rule(TypedDict, total=False):
+    """What to do with the requests that match; of several matching rules the first one counts."""
+
+    event_type: str
+    """Match only events of this type."""
+    job: str
+    """Match only events of this job."""
+    path: str
+    """Match only requests to this path."""
+    times: int
+    """Match so many requests and no more."""
+    action: Literal["answer", "hang", "reset", "partial", "garbage"]
+    """Answer; accept and never answer; reset the connection in mid-answer; break the body off; answer no HTTP."""
+    status: int
+    headers: dict[str, str]
+    body: str
+    delay: float
+    """Seconds before the answer."""
+
+
+class Request(TypedDict):
+    """One request as it was received, and the status it was answered with (0: none)."""
+
+    time: float
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: str
+    status: int
+
+
+class _Receiver(ThreadingHTTPServer):
+    # The threads of hung connections do not hold up the end of the process.
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.changed = threading.Condition()
+        self.rules: list[Rule] = []
+        self.requests: list[Request] = []
+
+    def handle_error(self, _request: Any, _client_address: Any) -> None:
+        """Be silent about clients that went away."""
+
+    def record(self, request: Request) -> Rule:
+        """Remember the request and return what to do with it."""
+        with self.changed:
+            rule = next((rule for rule in self.rules if rule.get("times") != 0 and _matches(rule, request)), Rule())
+            if "times" in rule:
+                rule["times"] -= 1
+            answered = rule.get("action", "answer") == "answer"
+            request["status"] = rule.get("status", 201) if answered else 0
+            self.requests.append(request)
+            self.changed.notify_all()
+        return rule
+
+    def wait(self, at_least: int, timeout: float) -> list[Request]:
+        """Return the requests, as soon as there are so many or the time is over."""
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.requests) >= at_least, timeout)
+            return list(self.requests)
+
+
+def _matches(rule: Rule, request: Request) -> bool:
+    try:
+        event = json.loads(request["body"])
+        found = {"event_type": event["eventType"], "job": event["job"]["name"], "path": request["path"]}
+    except (ValueError, KeyError, TypeError):
+        found = {"path": request["path"]}
+    wanted = {key: value for key, value in rule.items() if key in ("event_type", "job", "path")}
+    return all(found.get(key) == value for key, value in wanted.items())
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Receiver
+    # Head and body of an answer leave as one packet: two would wait for each other (Nagle, delayed ACK).
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name is the base class's
+        """Be silent: the test reads the requests."""
+
+    def do_GET(self) -> None:
+        """Serve the control interface, and record what else asks."""
+        url = urlsplit(self.path)
+        if url.path == "/control/ready":
+            self._answer(200, b"ready")
+        elif url.path == "/control/requests":
+            query = parse_qs(url.query)
+            requests = self.server.wait(int(query["at_least"][0]), float(query["timeout"][0]))
+            self._answer(200, json.dumps(requests).encode())
+        else:
+            self._receive()
+
+    def do_POST(self) -> None:
+        """Receive an event."""
+        self._receive()
+
+    def do_PUT(self) -> None:
+        """Take new rules."""
+        self.server.rules = json.loads(self._body() or "[]")
+        self._answer(200, b"")
+
+    def _body(self) -> bytes | None:
+        """Return the body of the request, or None if the client went away within it."""
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return None
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _receive(self) -> None:
+        body = self._body()
+        if body is None:
+            self.close_connection = True
+            return
+        request = Request(
+            time=time.monotonic(),
+            method=self.command,
+            path=self.path,
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=body.decode("utf-8", "replace"),
+            status=0,
+        )
+        rule = self.server.record(request)
+        if delay := rule.get("delay"):
+            time.sleep(delay)
+        action = rule.get("action", "answer")
+        if action == "answer":
+            self._answer(rule.get("status", 201), rule.get("body", "").encode(), rule.get("headers", {}))
+            return
+        self.close_connection = True
+        if action == "hang":
+            threading.Event().wait()
+        elif action == "garbage":
+            self.wfile.write(b"\x00\xff\x1b this is no HTTP\r\n\r\n\x00")
+        else:
+            self.wfile.write(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\nhalf a bo")
+            self.wfile.flush()
+            if action == "reset":
+                # With a linger time of 0 the kernel sends RST instead of FIN.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> None:
+    """Serve until the standard input is closed."""
+    receiver = _Receiver()
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    sys.stdout.write(f"{receiver.server_port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
