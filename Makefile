@@ -7,7 +7,7 @@ LOWEST_OPENLINEAGE := $(shell sed -n 's/.*"openlineage-python>=\(.*\)".*/\1/p' p
 
 .PHONY: demo test test-lowest check bench clean
 
-demo: $(VENV)/installed ## run the example job as a pod that Airflow started, and show its events
+demo: $(VENV)/package ## run the example job as a pod that Airflow started, and show its events
 	$(VENV)/bin/python examples/demo.py
 
 test: $(VENV)/installed ## run the whole test suite
@@ -24,8 +24,13 @@ check: $(VENV)/installed ## lint and type-check
 bench: $(VENV)/installed ## measure the cost for the job, side by side with plain openlineage-python
 	$(VENV)/bin/python benchmarks/run.py
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/package: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed: $(VENV)/package
+	@echo 'installing what the tests need (700 MB)'
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	touch $@
 

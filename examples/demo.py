@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
 CASES = (
     Case("ingest_accounts", (), 0, ("START", "COMPLETE")),
-    Case("ingest_accounts_strictly", ("--max-rejected", "0"), 1, ("START", "FAIL")),
+    Case("ingest_strictly", ("--max-rejected", "0"), 1, ("START", "FAIL")),
 )
 
 
@@ -109,8 +109,8 @@ def show(events: list[Event]) -> None:
     facets = last["run"]["facets"]
     parent, pod = facets["parent"], facets["kubernetes_pod"]
     for indent, what, node in (("", "DAG run", parent["root"]), ("└─ ", "task   ", parent)):
-        print(f"  {indent + node['job']['name']:<34} {what}  {node['run']['runId']}")
-    print(f"  {'   └─ ' + last['job']['name']:<34} pod run  {last['run']['runId']}")
+        print(f"  {indent + node['job']['name']:<29} {what}  {node['run']['runId']}")
+    print(f"  {'   └─ ' + last['job']['name']:<29} pod run  {last['run']['runId']}")
     print(f"        in pod {pod['k8s.pod.name']}, namespace {pod['k8s.namespace.name']}, node {pod['k8s.node.name']}")
     for event in events:
         after = (at(event) - at(events[0])).total_seconds()

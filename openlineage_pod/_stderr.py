@@ -47,6 +47,7 @@ class BoundedHandler(logging.Handler):
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter(f"{logger.name}: %(message)s"))
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -9,11 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from os.path import abspath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod.spec import complete_facet, facet
 
-__all__ = ["Dataset", "dataset"]
+if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+
+    class HasNamespaceAndName(Protocol):
+        """The shape of openlineage-python's Dataset, InputDataset and OutputDataset."""
+
+        namespace: str
+        name: str
+
+    DatasetSource: TypeAlias = (
+        str | PathLike[str] | tuple[str, str] | Mapping[str, Any] | "Dataset" | HasNamespaceAndName
+    )
+    """A URI or local path, a `(namespace, name)` pair, OpenLineage's JSON form, a `Dataset`, or one of
+    openlineage-python's dataset objects."""
+
+__all__ = ["Dataset", "as_sources", "dataset"]
 
 _ALIASES = {
     "s3a": "s3",
@@ -45,9 +60,6 @@ _ROOTED = ("hdfs", "dbfs")
 # Here the namespace is a constant and everything else is the name.
 _BARE = ("bigquery", "pubsub")
 _EXAMPLES = '"postgres://warehouse:5432/crm.public.accounts", "s3://lake/accounts" or ("namespace", "name")'
-
-DatasetSource = Any
-"""A URI or local path, a `(namespace, name)` pair, a `Dataset`, or one of openlineage-python's dataset objects."""
 
 
 class Dataset(NamedTuple):
@@ -120,27 +132,52 @@ def dataset(
 
     """
     problems: list[str] = []
-    found = _attempt(problems, lambda: _resolve(source)) or Dataset("", "")
-    described = {key: _facet(key, value) for key, value in (facets or {}).items()}
-    if schema is not None and (fields := _attempt(problems, lambda: _schema_fields(schema))):
+    found = _attempt(problems, "", lambda: _resolve(source)) or Dataset("", "")
+    described = _attempt(problems, "facets: ", lambda: {key: _facet(key, value) for key, value in _items(facets)}) or {}
+    if schema is not None and (fields := _attempt(problems, "schema: ", lambda: _schema_fields(schema))):
         described["schema"] = facet("SchemaDatasetFacet", fields=fields)
-    if column_lineage and (columns := _attempt(problems, lambda: _columns(column_lineage))):
+    if column_lineage and (columns := _attempt(problems, "column_lineage: ", lambda: _columns(column_lineage))):
         described["columnLineage"] = facet("ColumnLineageDatasetFacet", fields=columns)
     statistics: dict[str, int] = {}
-    for key, value in (("rowCount", rows), ("size", size), ("fileCount", files)):
-        if value is not None and (number := _attempt(problems, lambda value=value: int(value))) is not None:
+    for argument, key, value in (("rows", "rowCount", rows), ("size", "size", size), ("files", "fileCount", files)):
+        number = _attempt(problems, f"{argument}: ", lambda value=value: _count(value))
+        if number is not None:
             statistics[key] = number
     laid_over = Dataset(found.namespace, found.name, facets=described, statistics=statistics)
     return found.merged(laid_over)._replace(problems=(*found.problems, *problems))
 
 
-def _attempt(problems: list[str], read: Any) -> Any:
+def as_sources(given: Any) -> tuple[Any, ...]:
+    """Return what was given as `inputs` or `outputs` as a tuple of datasets: it may be one alone, or None."""
+    if given is None:
+        return ()
+    is_one = isinstance(given, (str, PathLike, Dataset, Mapping)) or not isinstance(given, Iterable)
+    return (given,) if is_one else tuple(given)
+
+
+def _attempt(problems: list[str], argument: str, read: Any) -> Any:
     """Return `read()`; what it raises becomes a problem and None: this runs in the job's own thread."""
     try:
         return read()
     except Exception as error:
-        problems.append(str(error) if isinstance(error, _NotUnderstoodError) else f"{type(error).__name__}: {error}")
+        fault = str(error) if isinstance(error, _NotUnderstoodError) else f"{type(error).__name__}: {error}"
+        problems.append(f"{argument}{fault}")
         return None
+
+
+def _items(facets: Any) -> Any:
+    if facets is not None and not isinstance(facets, Mapping):
+        raise _NotUnderstoodError(f"{facets!r} is no mapping of facets by their keys")
+    return (facets or {}).items()
+
+
+def _count(value: Any) -> int | None:
+    if value is None:
+        return None
+    number = int(value)
+    if number < 0:
+        raise _NotUnderstoodError(f"{value!r} is negative")
+    return number
 
 
 class _NotUnderstoodError(ValueError):
@@ -166,7 +203,7 @@ def _resolve(source: Any) -> Dataset:
         return Dataset(source[0], source[1])
     namespace, name = getattr(source, "namespace", None), getattr(source, "name", None)
     if not (isinstance(namespace, str) and isinstance(name, str) and namespace and name):
-        raise _NotUnderstoodError(f"a {type(source).__name__} is no dataset; give {_EXAMPLES}")
+        raise _NotUnderstoodError(f"{type(source).__name__} is no type of dataset; give {_EXAMPLES}")
     # openlineage-python's Dataset, InputDataset and OutputDataset, known by their shape: importing them here would
     # cost the job 200 ms.
     return Dataset(
@@ -205,7 +242,7 @@ def _from_uri(uri: str) -> tuple[str, str]:  # noqa: C901  a list of cases, best
     if uri.startswith("arn:"):  # arn:aws:glue:region:account/table/db/name
         namespace, _, name = uri.partition("/")
         return namespace, _named(name, uri)
-    scheme, separator, rest = uri.partition("://")
+    scheme, separator, rest = uri.removeprefix("jdbc:").partition("://")
     if not separator:
         return _without_authority(uri)
     scheme = scheme.lower().partition("+")[0]  # postgresql+psycopg2, as SQLAlchemy writes it
@@ -239,9 +276,13 @@ def _without_authority(uri: str) -> tuple[str, str]:
     scheme, separator, rest = uri.partition(":")
     if separator and scheme.lower() in _BARE:
         return scheme.lower(), _named(rest, uri)
+    if separator and rest.startswith("/") and scheme.isalnum() and len(scheme) > 1:
+        raise _NotUnderstoodError(f"{uri!r} lacks a slash: {scheme}://…; a local path of that name is ./{uri}")
     if "/" in uri:
         return "file", abspath(uri)
-    raise _NotUnderstoodError(f"{uri!r} says not where the dataset lies; give {_EXAMPLES}")
+    raise _NotUnderstoodError(
+        f"{uri!r} does not say where the dataset is; give {_EXAMPLES}, for a local file ./{uri or 'name'}"
+    )
 
 
 def _named(name: str, uri: str) -> str:
@@ -253,6 +294,8 @@ def _named(name: str, uri: str) -> str:
 
 def _schema_fields(schema: Any) -> list[dict[str, str]]:
     """Return the fields of anything that knows its columns; each only by its name and type."""
+    if isinstance(schema, (str, bytes)):
+        raise _NotUnderstoodError(f"{schema!r} is one text; give names, pairs of name and type, or a frame")
     if not isinstance(schema, (Mapping, list, tuple)):
         schema = _carried(schema)
     if hasattr(schema, "items"):
@@ -263,6 +306,8 @@ def _schema_fields(schema: Any) -> list[dict[str, str]]:
             fields.append(_field(entry))
         elif isinstance(entry, (tuple, list)):
             fields.append(_field(*entry[:2]))
+        elif not hasattr(entry, "name"):
+            raise _NotUnderstoodError(f"{entry!r} is no column; give a name or a pair of name and type")
         else:  # a field of a pyarrow or pyspark schema
             fields.append(_field(entry.name, getattr(entry, "type", None) or getattr(entry, "dataType", None)))
     return fields
@@ -270,6 +315,8 @@ def _schema_fields(schema: Any) -> list[dict[str, str]]:
 
 def _carried(frame: Any) -> Any:
     """Return what of a frame has names and types, or the object itself (a schema)."""
+    if hasattr(frame, "items") and not hasattr(frame, "columns"):
+        return frame  # the dtypes of a pandas frame
     dtypes = getattr(frame, "dtypes", None)
     if hasattr(dtypes, "items"):
         return dtypes  # pandas; before `schema`, which may be one of its columns
@@ -287,7 +334,10 @@ def _columns(lineage: Mapping[str, Iterable[tuple[Any, str]]]) -> dict[str, Any]
     columns = {}
     for column, origins in lineage.items():
         fields = []
-        for origin, field in origins:
+        for pair in origins:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # noqa: PLR2004
+                raise _NotUnderstoodError(f"{column!r} must come from pairs of dataset and column, not from {pair!r}")
+            origin, field = pair
             found = _resolve(origin)
             fields.append({"namespace": found.namespace, "name": found.name, "field": str(field)})
         columns[str(column)] = {"inputFields": fields}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from openlineage_pod._guard import logger
 from openlineage_pod.spec import EVENT_SCHEMA_URL, PRODUCER, complete_facet, facet
 
 if TYPE_CHECKING:
@@ -59,7 +60,15 @@ def to_document(draft: Draft) -> dict[str, Any]:
         "inputs": [dataset.to_dict("inputs") for dataset in draft.inputs],
         "outputs": [dataset.to_dict("outputs") for dataset in draft.outputs],
     }
-    plain = _plain(document)
+    odd: set[str] = set()
+    plain = _plain(document, odd)
+    if odd:
+        logger.warning(
+            "the %s event of job %s has placeholders for what has no JSON form: %s",
+            draft.event_type,
+            draft.job_name,
+            ", ".join(sorted(odd)),
+        )
     if not isinstance(plain, dict):  # pragma: no cover - a mapping stays a mapping
         raise TypeError("an event is a mapping")
     return plain
@@ -71,13 +80,15 @@ def _facets(facets: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
+def _plain(value: Any, odd: set[str], depth: int = 0) -> Any:
     """Return `value` as JSON-ready data that any backend can store.
 
     openlineage-python's facet objects become dictionaries without their nulls; dates and UUIDs their usual text. A
-    value that has no JSON form becomes a placeholder: one odd value in a facet must not cost the event.
+    value that has no JSON form becomes a placeholder, and its type is added to `odd`: one odd value in a facet must not
+    cost the event.
     """
     if depth > 64:  # noqa: PLR2004
+        odd.add("what is nested deeper than 64 levels")
         return "<<nested too deep>>"
     if isinstance(value, Enum):
         value = value.value
@@ -89,22 +100,23 @@ def _plain(value: Any, depth: int = 0) -> Any:
         # Lone surrogates (undecodable bytes of the environment) and NUL are refused by PostgreSQL, so by Marquez.
         return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "�")
     if isinstance(value, Mapping):
-        return {_plain(str(key)): _plain(item, depth + 1) for key, item in value.items()}
+        return {_plain(str(key), odd): _plain(item, odd, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item, depth + 1) for item in value]
-    return _plain_object(value, depth)
+        return [_plain(item, odd, depth + 1) for item in value]
+    return _plain_object(value, odd, depth)
 
 
-def _plain_object(value: Any, depth: int) -> Any:
+def _plain_object(value: Any, odd: set[str], depth: int) -> Any:
     if fields := getattr(type(value), "__attrs_attrs__", None):
         pairs = ((field.name, getattr(value, field.name, None)) for field in fields)
-        return {name: _plain(item, depth + 1) for name, item in pairs if item is not None}
+        return {name: _plain(item, odd, depth + 1) for name, item in pairs if item is not None}
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if type(value).__name__ in ("UUID", "Decimal") or hasattr(value, "__fspath__"):
         return str(value)
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return _plain(value.item(), depth + 1)  # a numpy scalar
+        return _plain(value.item(), odd, depth + 1)  # a numpy scalar
+    odd.add(type(value).__qualname__)
     return f"<<not serialisable: {type(value).__qualname__}>>"
 
 

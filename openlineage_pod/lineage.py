@@ -9,6 +9,7 @@ from os.path import basename, splitext
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded
+from openlineage_pod.datasets import as_sources
 from openlineage_pod.delivery.report import DeliveryReport
 from openlineage_pod.run import NULL_RUN, LineageRun, activate, close_run, current_run, deactivate, open_run
 from openlineage_pod.runtime import existing_runtime, runtime
@@ -51,9 +52,10 @@ class LineageScope:
             TypeError: `function` cannot be called (a classmethod or property: put this decorator below that one).
 
         """
-        if not callable(function):
+        if not callable(function) or isinstance(function, type):
+            kind = "class" if isinstance(function, type) else type(function).__name__
             raise TypeError(
-                f"@lineage_run decorates a function, not a {type(function).__name__}; "
+                f"@lineage_run decorates a function or method, not a {kind}; "
                 "below @classmethod or @property it does, and a job name goes as in @lineage_run('name')"
             )
         wrapper = _wrapper_for(function, self)
@@ -117,8 +119,8 @@ if TYPE_CHECKING:
         /,
         *,
         namespace: str | None = None,
-        inputs: Iterable[DatasetSource] = (),
-        outputs: Iterable[DatasetSource] = (),
+        inputs: Iterable[DatasetSource] | DatasetSource = (),
+        outputs: Iterable[DatasetSource] | DatasetSource = (),
         run_facets: Mapping[str, Any] | None = None,
         job_facets: Mapping[str, Any] | None = None,
     ) -> LineageScope: ...
@@ -129,8 +131,8 @@ def lineage_run(
     /,
     *,
     namespace: str | None = None,
-    inputs: Iterable[DatasetSource] = (),
-    outputs: Iterable[DatasetSource] = (),
+    inputs: Iterable[DatasetSource] | DatasetSource = (),
+    outputs: Iterable[DatasetSource] | DatasetSource = (),
     run_facets: Mapping[str, Any] | None = None,
     job_facets: Mapping[str, Any] | None = None,
 ) -> Any:
@@ -185,8 +187,8 @@ def lineage_run(
     return LineageScope(
         job_name,
         namespace,
-        inputs=(inputs,) if isinstance(inputs, str) else tuple(inputs),
-        outputs=(outputs,) if isinstance(outputs, str) else tuple(outputs),
+        inputs=as_sources(inputs),
+        outputs=as_sources(outputs),
         run_facets=run_facets,
         job_facets=job_facets,
     )

@@ -99,6 +99,10 @@ def read_parent(environ: Mapping[str, str]) -> tuple[ParentContext | None, list[
         or _from_parts(environ, settings.PARENT_PARTS, "lineage", namespace, problems)
     )
     if parent is None:
+        roots = (settings.ROOT_PARENT_ID, f"{settings.ROOT_PARENT_PARTS}RUN_ID")
+        lonely = [variable for variable in roots if environ.get(variable)]
+        if lonely and not problems:
+            problems.append(f"{lonely[0]} is set, but no parent, so it is ignored; set {settings.PARENT_ID}, too")
         return None, problems
     root = (
         parent.root

@@ -14,6 +14,7 @@ from openlineage_pod.datasets import Dataset, dataset
 from openlineage_pod.events import Draft
 from openlineage_pod.outcome import COMPLETE, Outcome, outcome_of
 from openlineage_pod.parent import ParentContext
+from openlineage_pod.runtime import existing_runtime
 from openlineage_pod.sigterm import undivided
 from openlineage_pod.uuid7 import new_uuid7
 
@@ -207,7 +208,10 @@ class LineageRun:
 
 
 class _NullRun(LineageRun):
-    """The run where none is reported: has the methods of a run, does nothing, and is false."""
+    """The run where none is reported: has the methods of a run, does nothing, and is false.
+
+    It warns once where there is a run in another thread: a thread does not inherit the current run.
+    """
 
     def __init__(self) -> None:
         super().__init__(run_id="", job_name="", job_namespace="", parent=None, runtime=None)
@@ -222,14 +226,24 @@ class _NullRun(LineageRun):
         """Return a copy of `base` (default: the environment of this process) as it is."""
         return dict(os.environ if base is None else base)
 
-    def _add(self, datasets: dict[tuple[str, str], Dataset], source: DatasetSource, kind: str) -> None:
-        """Do nothing."""
+    def _add(self, _datasets: dict[tuple[str, str], Dataset], _source: DatasetSource, kind: str) -> None:
+        self._unheard(f"an {kind}")
 
-    def _add_facet(self, facets: dict[str, Any], key: str, facet: Any) -> None:
-        """Do nothing."""
+    def _add_facet(self, _facets: dict[str, Any], key: str, _facet: Any) -> None:
+        self._unheard(f"the facet {key}")
 
-    def _declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException) -> None:
-        """Do nothing."""
+    def _declare(self, state: Literal["FAIL", "ABORT"], _reason: str | BaseException) -> None:
+        self._unheard(f"the state {state}")
+
+    def _unheard(self, what: str) -> None:
+        current = existing_runtime()
+        if current is not None and current.open_runs and not current.told_of_other_threads:
+            current.told_of_other_threads = True
+            logger.warning(
+                "%s is not reported: there is a run, but not in this thread; hand its object to the thread, "
+                "or start the thread with contextvars.copy_context().run",
+                what,
+            )
 
 
 NULL_RUN = _NullRun()
@@ -280,10 +294,12 @@ def open_run(
         run.add_input(source)
     for source in outputs:
         run.add_output(source)
-    for key, facet in (run_facets or {}).items():
-        run.add_run_facet(key, facet)
-    for key, facet in (job_facets or {}).items():
-        run.add_job_facet(key, facet)
+    with guarded("add the run facets"):
+        for key, facet in (run_facets or {}).items():
+            run.add_run_facet(key, facet)
+    with guarded("add the job facets"):
+        for key, facet in (job_facets or {}).items():
+            run.add_job_facet(key, facet)
     run._start()
     return run
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import ConfigurationError, guarded, logger
+from openlineage_pod.datasets import dataset
 from openlineage_pod.delivery.transport import NOT_CONFIGURED, connect
 from openlineage_pod.delivery.worker import Delivery
 from openlineage_pod.outcome import Outcome
@@ -54,6 +55,7 @@ class Runtime:
         self.pod = pod_facet(settings.environ)
         self.delivery = Delivery(settings, connect)
         self.open_runs: dict[str, LineageRun] = {}
+        self.told_of_other_threads = False
         # OPENLINEAGE_RUN_ID names one run; a multiprocessing child has inherited it from the process it belongs to.
         self._run_ids = [settings.run_id] if settings.run_id and not _is_multiprocessing_child() else []
 
@@ -80,8 +82,10 @@ class Runtime:
 
 
 def _check(settings: Settings, problems: list[str], connect: Callable[[Mapping[str, str]], Backend | None]) -> None:
+    for source in (*settings.inputs, *settings.outputs):
+        problems.extend(f"OPENLINEAGE_POD_INPUTS or _OUTPUTS: {problem}" for problem in dataset(source).problems)
     if problems:
-        raise ConfigurationError(problems[0])
+        raise ConfigurationError("\n".join(problems))
     if not settings.disabled and connect(settings.environ) is None:
         raise ConfigurationError(NOT_CONFIGURED)
 

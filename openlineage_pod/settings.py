@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 def quoted(value: str) -> str:
     """Return `value` for a message: escaped, so that it stays on one line, and shortened to 80 characters."""
     shown = ascii(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}…"  # noqa: PLR2004
+    return shown if len(shown) <= 80 else f"{shown[:76]}...{shown[0]}"  # noqa: PLR2004
 
 
 class Settings(NamedTuple):
@@ -83,8 +83,8 @@ class Settings(NamedTuple):
     job_name: str | None = None
     run_id: str | None = None
     disabled: bool = False
-    inputs: tuple[object, ...] = ()
-    outputs: tuple[object, ...] = ()
+    inputs: tuple[Any, ...] = ()
+    outputs: tuple[Any, ...] = ()
     flush_timeout: float = _DEFAULT_FLUSH_TIMEOUT
     last_resort: bool = True
     spool_dir: str | None = None
@@ -102,7 +102,7 @@ class Settings(NamedTuple):
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings from `environ` (default: a snapshot of the process environment). Never raises."""
         environ = dict(os.environ if environ is None else environ)
-        problems: list[str] = []
+        problems = _unknown(environ)
         return cls(
             environ=environ,
             namespace=read_name(environ, NAMESPACE, "my-namespace", problems),
@@ -120,6 +120,25 @@ class Settings(NamedTuple):
             strict=_boolean(environ, STRICT, problems),
             problems=tuple(problems),
         )
+
+
+def _unknown(environ: Mapping[str, str]) -> list[str]:
+    """Return one sentence for each variable of ours that nobody reads, most likely a slip of the pen."""
+    prefix = "OPENLINEAGE_POD_"
+    known = {value for value in globals().values() if isinstance(value, str) and value.startswith(prefix)}
+    found = sorted(name for name in environ if name.startswith(prefix) and name not in known)
+    if not found:
+        return []
+    from difflib import get_close_matches  # deferred: 5 ms that only a slip costs
+
+    problems = []
+    for name in found:
+        # Kubernetes makes variables such as OPENLINEAGE_POD_SERVICE_HOST for a service of that name.
+        if "_SERVICE_" in name or "_PORT" in name or name.startswith(f"{prefix}TEST_"):
+            continue
+        similar = get_close_matches(name, known, 1)
+        problems.append(f"{name} is no variable of openlineage-pod{f'; is it {similar[0]}?' if similar else ''}")
+    return problems
 
 
 def read_name(environ: Mapping[str, str], variable: str, example: str, problems: list[str]) -> str | None:
@@ -212,7 +231,7 @@ def _bytes(environ: Mapping[str, str], variable: str, default: int, problems: li
     return default
 
 
-def _datasets(environ: Mapping[str, str], variable: str, problems: list[str]) -> tuple[object, ...]:
+def _datasets(environ: Mapping[str, str], variable: str, problems: list[str]) -> tuple[Any, ...]:
     value = environ.get(variable, "").strip()
     if not value:
         return ()

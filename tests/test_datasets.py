@@ -87,8 +87,8 @@ def test_openlineage_class(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("accounts", "says not where"),
-        ("", "says not where"),
+        ("accounts", "does not say where"),
+        ("", "does not say where"),
         ("s3://lake", "names no dataset"),
         ("s3://lake/", "names no dataset"),
         ("postgres://u:s3cret@warehouse", "names no dataset"),

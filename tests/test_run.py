@@ -222,7 +222,7 @@ def test_declared_datasets_are_added_to_the_outermost_run(recording: Recording) 
 def test_bad_dataset_is_one_warning(recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
     """A dataset that cannot be understood is one warning that shows a right one; the others are reported."""
     with lineage_run("ingest", inputs=["accounts", "s3://lake/a"]) as run:
-        run.add_output(None)
+        run.add_output(None)  # type: ignore[arg-type]
     assert [entry["name"] for entry in recorded.events[-1]["inputs"]] == ["a"]
     assert len(caplog.records) == 2
     assert "s3://lake/accounts" in caplog.text

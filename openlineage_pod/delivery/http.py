@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from openlineage_pod._guard import logger
 from openlineage_pod.delivery.key_file import KeyFile, KeyRefusedError
 
 if TYPE_CHECKING:
@@ -73,11 +74,15 @@ def check_url(url: str) -> None:
     """Raise ValueError if `url` is none of a web server, without showing it: a password in it may be what is wrong."""
     try:
         parts = urlsplit(url.strip())
-        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        fault = "" if parts.scheme in ("http", "https") else "the URL does not begin with http:// or https://"
+        if not fault and (not parts.hostname or parts.port == 0):
+            fault = "the URL names no host"
     except ValueError:
-        is_valid = False
-    if not is_valid:
-        raise ValueError("the URL is none such as http://marquez:5000; a password in it must be percent-encoded")
+        fault = "the URL cannot be understood; a password in it must be percent-encoded"
+    if fault:
+        raise ValueError(fault)
+    if parts.path.rstrip("/").endswith(_ENDPOINT):
+        logger.warning("the lineage URL ends with %s already, and that is added to it: give the base alone", _ENDPOINT)
 
 
 def new_session() -> requests.Session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from openlineage_pod._guard import logger
 from openlineage_pod.delivery.retry import status_of
 
 if TYPE_CHECKING:
@@ -16,13 +17,15 @@ __all__ = ["KeyFile", "KeyRefusedError"]
 class KeyFile:
     """The key in a file, read again whenever the file has changed.
 
-    A missing or empty file is no error, because an agent may write it later; `subPath` mounts never change.
+    A missing or empty file is one warning and no error, because an agent may write it later; `subPath` mounts never
+    change.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._key = ""
         self._version: tuple[int, ...] | None = None
+        self._has_warned = False
 
     @property
     def key(self) -> str:
@@ -35,8 +38,13 @@ class KeyFile:
                 with open(self.path, encoding="utf-8") as file:
                     self._key = file.read().strip()
                 self._version = version
-        except (OSError, ValueError):
+            fault = "is empty"
+        except (OSError, ValueError) as error:
             self._version = None
+            fault = f"cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})"
+        if not self._key and not self._has_warned:
+            self._has_warned = True
+            logger.warning("the API key file %s %s; until it has a key, events are sent without", self.path, fault)
         return self._key
 
     def forget(self) -> None:
@@ -48,7 +56,7 @@ class KeyRefusedError(Exception):
     """401 or 403 for a key from a file: transient, because whoever rotates keys will write the right one."""
 
     def __init__(self, error: Exception, keys: Iterable[KeyFile]) -> None:
-        super().__init__(f"{error} (with the key of {', '.join(key.path for key in keys)})")
+        super().__init__(f"{error} (with the key in {', '.join(key.path for key in keys)})")
 
     @staticmethod
     def raise_for(error: Exception, keys: list[KeyFile]) -> None:

@@ -148,6 +148,7 @@ def _client_backend(environ: Mapping[str, str]) -> Backend | None:
     config_path = environ.get("OPENLINEAGE_CONFIG")
     if config_path and not os.access(config_path, os.R_OK):
         raise FileNotFoundError(f"OPENLINEAGE_CONFIG={config_path} is no readable file")
+    _check_file(config_path or Client._find_yaml_config_path())
     with _discreet_loggers(Redactor(configured_secrets(environ))):
         # Given a transport, the client builds none itself; the real one takes its place below.
         client = Client(transport=NoopTransport(NoopConfig()))
@@ -160,6 +161,21 @@ def _client_backend(environ: Mapping[str, str]) -> Backend | None:
             return None
         client.transport = _adapted(transport)
     return _ClientBackend(client)
+
+
+def _check_file(path: str | None) -> None:
+    """Raise ValueError for a configuration file that openlineage-python would only log about and then ignore."""
+    if path is None:
+        return
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except (yaml.YAMLError, ValueError):
+        raise ValueError(f"{path} is no YAML") from None  # which would quote it, credentials included
+    if content is not None and not isinstance(content, dict):
+        raise ValueError(f'{path} is no mapping with the key "transport"')
 
 
 class _DiscreetFilter(logging.Filter):

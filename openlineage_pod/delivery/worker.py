@@ -157,6 +157,8 @@ class Delivery:
             if self._drainer is not None and not sys.is_finalizing():
                 self._drainer.join(max(0.0, self._exit_deadline(deadline, started) - time.monotonic()))
         finally:
+            if self._unsettled and self._lanes and not (self._failing or self._healthy) and self._spool is None:
+                logger.warning("the lineage backend has given no answer yet")
             # Also when Ctrl-C interrupts the wait: what is undelivered must not go without a word.
             print_deadline = max(end, time.monotonic() + _PRINT_TIMEOUT / 2)
             for item in list(self._unsettled.values()):

@@ -6,18 +6,22 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from openlineage_pod import DeliveryReport
 from openlineage_pod._guard import ConfigurationError
+from openlineage_pod.delivery import worker
+from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.worker import Delivery
-from openlineage_pod.events import Draft
+from openlineage_pod.events import Draft, to_document
 from openlineage_pod.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 
 def draft(number: int, event_type: str = "START") -> Draft:
@@ -218,3 +222,430 @@ def test_no_thread_to_be_had(
 def test_report_reads_well() -> None:
     """The report prints as the line that a person reads at the end of a log."""
     assert str(DeliveryReport(delivered=2, printed=1)) == "2 delivered, 0 spooled, 0 rejected, 1 printed, 0 pending"
+
+
+class Lanes:
+    """A backend that takes its time and any number of connections; `decide` may refuse an event by raising."""
+
+    def __init__(self, decide: Callable[[str, str], None] = lambda _run, _type: None, latency: float = 0.0) -> None:
+        self.decide = decide
+        self.latency = latency
+        self.connections = 1
+        self.accepted: list[tuple[str, str]] = []
+        self.answer = threading.Event()
+        self.answer.set()
+        self._changed = threading.Condition()
+
+    def another(self) -> Lanes:
+        self.connections += 1
+        return self
+
+    def emit(self, document: Mapping[str, Any]) -> None:
+        self.answer.wait(30)
+        threading.Event().wait(self.latency)
+        job, event_type = document["job"]["name"], document["eventType"]
+        self.decide(job, event_type)
+        with self._changed:
+            self.accepted.append((job, event_type))
+            self._changed.notify_all()
+
+    def wait_for(self, *events: tuple[str, str]) -> None:
+        """Return as soon as these events have been accepted."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: set(events) <= set(self.accepted), 20), self.accepted
+
+
+class SingleLane(Lanes):
+    """A backend of one connection."""
+
+    def another(self) -> None:  # type: ignore[override]
+        """Allow no further one."""
+
+
+def lanes_to(backend: Lanes, **settings: Any) -> Delivery:
+    """Return a delivery to `backend` with these settings."""
+    return Delivery(Settings(environ={}, **settings), connect=lambda _environ: backend)
+
+
+def connected(backend: Lanes) -> Delivery:
+    """Return a delivery that has delivered one event: before that there is one lane only."""
+    subject = lanes_to(backend)
+    subject.submit(draft(999))
+    assert subject.flush(10) == DeliveryReport(delivered=1)
+    return subject
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return as soon as the condition holds."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.002)
+
+
+STEPS = ["START", "RUNNING", "OTHER", "COMPLETE"]
+
+
+def test_order_of_each_run_across_lanes() -> None:
+    """Under load, with many lanes to a slow backend, each run's events arrive in their order, and each once."""
+    backend = Lanes(latency=0.002)
+    subject = connected(backend)
+    for step in STEPS:
+        for number in range(60):
+            subject.submit(draft(number, step))
+    assert subject.flush(30) == DeliveryReport(delivered=241)
+    assert backend.connections > 1
+    for number in range(60):
+        assert [step for job, step in backend.accepted if job == f"job_{number}"] == STEPS
+
+
+def test_order_of_each_run_with_failures() -> None:
+    """Failures in between, on any lane, do not change the order of a run's events."""
+    failures = Counter({(f"job_{number}", STEPS[number % 4]): 1 for number in range(20)})
+
+    def decide(job: str, step: str) -> None:
+        if failures[job, step] > 0:
+            failures[job, step] -= 1
+            raise OSError("once")
+
+    backend = Lanes(decide)
+    subject = connected(backend)
+    for step in STEPS:
+        for number in range(20):
+            subject.submit(draft(number, step))
+    assert subject.flush(30) == DeliveryReport(delivered=81)
+    for number in range(20):
+        assert [step for job, step in backend.accepted if job == f"job_{number}"] == STEPS
+
+
+def test_one_lane_without_a_backlog() -> None:
+    """As long as the backend keeps up, however many runs there are, there is one connection."""
+    backend = Lanes()
+    subject = lanes_to(backend)
+    for number in range(50):
+        subject.submit(draft(number))
+        assert subject.flush(10).delivered == number + 1
+    assert backend.connections == 1
+
+
+def test_more_lanes_with_a_backlog() -> None:
+    """While the backend hangs, the runs that come get lanes of their own, but not one for each."""
+    backend = Lanes()
+    subject = connected(backend)
+    backend.answer.clear()
+    for number in range(40):
+        subject.submit(draft(number))
+    until(lambda: backend.connections >= 8)
+    assert backend.connections <= 10
+    backend.answer.set()
+    assert subject.flush(20) == DeliveryReport(delivered=41)
+
+
+def test_one_run_has_one_lane() -> None:
+    """A backlog of a single run starts no further lane: it could not keep the order."""
+    backend = Lanes()
+    subject = connected(backend)
+    backend.answer.clear()
+    for _ in range(100):
+        subject.submit(draft(1))
+    until(subject._inbox.empty)
+    backend.answer.set()
+    assert subject.flush(20) == DeliveryReport(delivered=101)
+    assert backend.connections == 1
+
+
+def test_run_is_bound_while_it_has_events() -> None:
+    """A run whose first event hangs gets no second lane for its next one."""
+    hanging = threading.Event()
+
+    def decide(job: str, step: str) -> None:
+        if (job, step) == ("job_0", "START"):
+            hanging.wait(30)
+
+    backend = Lanes(decide)
+    subject = connected(backend)
+    subject.submit(draft(0))
+    for number in range(1, 30):
+        subject.submit(draft(number))
+    subject.submit(draft(0, "COMPLETE"))
+    subject.submit(draft(30))
+    until(lambda: len(backend.accepted) > 20)
+    assert ("job_0", "COMPLETE") not in backend.accepted
+    hanging.set()
+    assert subject.flush(20) == DeliveryReport(delivered=33)
+    assert [step for job, step in backend.accepted if job == "job_0"] == ["START", "COMPLETE"]
+
+
+def test_failing_event_steps_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that keeps failing lets other runs pass, holds back its own run, and is tried again in its order."""
+    monkeypatch.setattr(worker, "_PATIENCE", 0.2)
+    monkeypatch.setattr(worker, "_SECOND_TRY", 0.1)
+    failing = threading.Event()
+    failing.set()
+
+    def decide(job: str, _step: str) -> None:
+        if job == "job_1" and failing.is_set():
+            raise OSError("down for this one")
+
+    backend = SingleLane(decide)
+    subject = lanes_to(backend)
+    subject.submit(draft(1))
+    subject.submit(draft(1, "COMPLETE"))
+    subject.submit(draft(2))
+    subject.submit(draft(2, "COMPLETE"))
+    backend.wait_for(("job_2", "START"), ("job_2", "COMPLETE"))
+    subject.submit(draft(3))
+    backend.wait_for(("job_3", "START"))
+    assert subject.report() == DeliveryReport(delivered=3, pending=2)
+    failing.clear()
+    assert subject.flush(20) == DeliveryReport(delivered=5)
+    assert backend.accepted[3:] == [("job_1", "START"), ("job_1", "COMPLETE")]
+
+
+def test_each_event_is_counted_once(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Delivered, refused, failing and hanging events on many lanes: at the end each is in exactly one count."""
+
+    def decide(job: str, _step: str) -> None:
+        number = int(job.removeprefix("job_"))
+        if number % 4 == 1:
+            raise ValueError("never")
+        if number % 4 == 2:
+            raise OSError("down")
+        if number % 4 == 3:
+            threading.Event().wait(30)
+
+    backend = Lanes(decide)
+    subject = lanes_to(backend, flush_timeout=1)
+    for number in range(40):
+        subject.submit(draft(number))
+    report = subject.close()
+    shown = Counter(event["job"]["name"] for event in printed(capfd.readouterr().err))
+    shown.update(job for job, _ in backend.accepted)
+    assert shown == Counter(f"job_{number}" for number in range(40))
+    assert (sum(report), report.pending, report.delivered) == (40, 0, len(backend.accepted))
+    assert str(report) in caplog.text
+
+
+def spooled(directory: Path, folder: str = "new") -> list[str]:
+    """Return the jobs of the events in a folder of the spool, in order."""
+    documents = [json.loads(path.read_text()) for path in sorted((directory / folder).iterdir())]
+    return [document.get("event", document)["job"]["name"] for document in documents]
+
+
+def leave_behind(directory: Path, *events: Draft) -> None:
+    """Put events into a spool as a process that has ended."""
+    spool = Spool(str(directory), 1 << 20)
+    for one in events:
+        spool.write(to_document(one))
+    spool.release()
+    spool.abandon()
+
+
+def test_spooled_before_the_first_attempt(tmp_path: Path) -> None:
+    """An event is in the spool when it is sent, and is gone from there when it has been accepted."""
+    seen: list[list[str]] = []
+    backend = Lanes(lambda _job, _step: seen.append(spooled(tmp_path)))
+    subject = lanes_to(backend, spool_dir=str(tmp_path))
+    subject.submit(draft(1))
+    assert subject.flush(10) == DeliveryReport(delivered=1)
+    assert (seen, spooled(tmp_path)) == ([["job_1"]], [])
+    assert subject.close() == DeliveryReport(delivered=1)
+
+
+@pytest.mark.parametrize("how", ["hangs", "hangs-at-once", "fails", "fails-at-once"])
+def test_left_in_the_spool(
+    how: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a spool the end waits less than a second for a backend that accepts nothing; nothing is printed."""
+
+    def slow_volume(path: str, max_bytes: int) -> Spool:
+        threading.Event().wait(0.2)
+        return Spool(path, max_bytes)
+
+    def decide(_job: str, _step: str) -> None:
+        if how.startswith("fails"):
+            raise OSError("down")
+        threading.Event().wait(30)
+
+    if how.endswith("at-once"):
+        monkeypatch.setattr(worker, "Spool", slow_volume)
+    subject = lanes_to(Lanes(decide), spool_dir=str(tmp_path), flush_timeout=5)
+    for number in range(3):
+        subject.submit(draft(number))
+    if not how.endswith("at-once"):
+        until(lambda: (tmp_path / "new").exists() and len(spooled(tmp_path)) == 3)
+    started = time.monotonic()
+    assert subject.close() == DeliveryReport(spooled=3)
+    assert time.monotonic() - started < 3
+    assert spooled(tmp_path) == ["job_0", "job_1", "job_2"]
+    assert printed(capfd.readouterr().err) == []
+    assert list((tmp_path / "owners").iterdir()) == []
+
+
+def test_refused_with_a_spool(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A refused event is kept in rejected/ and not printed."""
+    subject = Delivery(
+        Settings(environ={}, spool_dir=str(tmp_path)), connect=lambda _environ: Backend(ValueError("no such field"))
+    )
+    subject.submit(draft(1))
+    assert subject.flush(10) == DeliveryReport(rejected=1)
+    assert (spooled(tmp_path), spooled(tmp_path, "rejected")) == ([], ["job_1"])
+    assert printed(capfd.readouterr().err) == []
+
+
+def test_drains_what_was_left_behind(tmp_path: Path) -> None:
+    """What an ended process has left in the spool is delivered, in its order, and not counted as this process's."""
+    leave_behind(tmp_path, *(draft(number, step) for step in STEPS for number in (1, 2)))
+    backend = Lanes()
+    subject = lanes_to(backend, spool_dir=str(tmp_path))
+    subject.submit(draft(3))
+    backend.wait_for(("job_3", "START"), *((f"job_{number}", step) for step in STEPS for number in (1, 2)))
+    until(lambda: spooled(tmp_path) == [])
+    assert subject.close() == DeliveryReport(delivered=1)
+    for number in (1, 2):
+        assert [step for job, step in backend.accepted if job == f"job_{number}"] == STEPS
+
+
+def test_draining_leaves_what_fails(tmp_path: Path) -> None:
+    """Of what was left behind, a failing run stays for the next process, a refused event goes to rejected/."""
+    leave_behind(tmp_path, draft(1), draft(2), draft(1, "COMPLETE"), draft(4))
+
+    def decide(job: str, _step: str) -> None:
+        if job == "job_1":
+            raise OSError("down")
+        if job == "job_2":
+            raise ValueError("no such field")
+
+    backend = Lanes(decide)
+    subject = lanes_to(backend, spool_dir=str(tmp_path))
+    subject.submit(draft(3))
+    backend.wait_for(("job_3", "START"), ("job_4", "START"))
+    until(lambda: len(spooled(tmp_path)) == 2)
+    assert subject.close() == DeliveryReport(delivered=1)
+    assert (spooled(tmp_path), spooled(tmp_path, "rejected")) == (["job_1", "job_1"], ["job_2"])
+
+
+def test_living_process_keeps_its_events(tmp_path: Path) -> None:
+    """The events of a spool whose owner lives are not delivered by another one."""
+    owner = Spool(str(tmp_path), 1 << 20)
+    owner.write(to_document(draft(1)))
+    leave_behind(tmp_path, draft(2))
+    backend = Lanes()
+    subject = lanes_to(backend, spool_dir=str(tmp_path))
+    subject.submit(draft(3))
+    backend.wait_for(("job_3", "START"), ("job_2", "START"))
+    assert subject.close() == DeliveryReport(delivered=1)
+    assert spooled(tmp_path) == ["job_1"]
+    owner.release()
+
+
+def test_spool_that_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A spool that cannot be used is one warning, and the events are delivered all the same."""
+    (tmp_path / "file").touch()
+    subject = lanes_to(Lanes(), spool_dir=str(tmp_path / "file"))
+    for number in range(3):
+        subject.submit(draft(number))
+    assert subject.close() == DeliveryReport(delivered=3)
+    assert len(caplog.records) == 1
+
+
+def test_full_spool(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    """What a full spool does not take stays in memory, with one warning, and is delivered or printed."""
+    backend = Lanes()
+    backend.answer.clear()
+    subject = lanes_to(backend, spool_dir=str(tmp_path), spool_max_bytes=1_500, flush_timeout=0.5)
+    for number in range(5):
+        subject.submit(draft(number))
+    report = subject.close()
+    assert (sum(report), report.spooled, report.printed) == (5, len(spooled(tmp_path)), 5 - len(spooled(tmp_path)))
+    assert 0 < report.spooled < 5
+    shown = [event["job"]["name"] for event in printed(capfd.readouterr().err)]
+    assert sorted(shown + spooled(tmp_path)) == [f"job_{number}" for number in range(5)]
+    assert caplog.text.count("limit of 1500 bytes") == 1
+    backend.answer.set()
+
+
+def with_facet(key: str, facet: Any, number: int = 1) -> Draft:
+    """Return a draft with an own run facet."""
+    return draft(number)._replace(run_facets={key: facet})
+
+
+def own(text: str) -> dict[str, str]:
+    """Return a facet with this text."""
+    return {"_producer": "https://x", "_schemaURL": "https://x", "text": text}
+
+
+def test_credentials_do_not_leave(tmp_path: Path) -> None:
+    """An event is masked before it is spooled, sent or printed."""
+    seen: list[str] = []
+    backend = Backend()
+    subject = Delivery(
+        Settings(environ={"OPENLINEAGE_API_KEY": "key-1-of-mine"}, spool_dir=str(tmp_path)),
+        connect=lambda _environ: backend,
+    )
+    backend.answer.clear()
+    subject.submit(with_facet("own", own("postgres://etl:hunter2@db, key-1-of-mine")))
+    assert backend.asked.wait(10)
+    seen.append("".join(path.read_text() for path in (tmp_path / "new").iterdir()))
+    backend.answer.set()
+    assert subject.flush(10).delivered == 1
+    seen.append(json.dumps(backend.documents))
+    for text in seen:
+        assert "postgres://etl:***@db, ***" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 30_000, "pwd=a " * 1_600, "\x00\u2028é" * 2_000], ids=["plain", "masked", "odd"]
+)
+def test_size_limit(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What leaves is within the size limit, also after it was masked, and what is missing is one warning."""
+    backend = Backend()
+    subject = delivery(backend, max_event_bytes=10_400)
+    subject.submit(with_facet("own", own(text)))
+    assert subject.flush(10).delivered == 1
+    (document,) = backend.documents
+    assert len(json.dumps(document, separators=(",", ":"))) <= 10_400
+    assert "left out: own" in caplog.text
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("odd", ["no mapping", {"tags": None}, ["list"]], ids=repr)
+def test_odd_facet_of_a_large_event(odd: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """An event that is too large and has a facet of no known shape is delivered or printed, not lost."""
+    backend = Backend()
+    subject = delivery(backend, max_event_bytes=10_000)
+    subject.submit(draft(1)._replace(run_facets={"own": own("x" * 20_000), "tags": odd}))
+    report = subject.close()
+    assert len(backend.documents) + len(printed(capfd.readouterr().err)) == 1
+    assert report.pending == 0
+
+
+class Broken(logging.Handler):
+    """A log handler of the job that raises."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError(record.getMessage())
+
+
+@pytest.mark.parametrize("case", ["spool", "limit", "refused", "outage"])
+def test_log_handler_that_raises(
+    case: str, tmp_path: Path, swallowed: list[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log handler of the job that raises costs a warning, never an event."""
+    monkeypatch.setattr(worker, "_SECOND_TRY", 0.1)
+    (tmp_path / "file").touch()
+    settings: dict[str, Any] = {"spool": {"spool_dir": str(tmp_path / "file")}, "limit": {"max_event_bytes": 10_000}}
+    errors: dict[str, list[Exception]] = {"refused": [ValueError("no")], "outage": [OSError("down")]}
+    backend = Backend(*errors.get(case, []))
+    subject = delivery(backend, flush_timeout=2, **settings.get(case, {}))
+    handler = Broken()
+    logging.getLogger("openlineage_pod").addHandler(handler)
+    try:
+        subject.submit(with_facet("own", own("x" * 12_000)))
+        subject.submit(draft(2))
+        subject.flush(3)
+    finally:
+        logging.getLogger("openlineage_pod").removeHandler(handler)
+    swallowed.clear()
+    refused = case == "refused"
+    assert subject.report() == DeliveryReport(delivered=2 - refused, rejected=refused)

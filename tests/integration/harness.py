@@ -116,8 +116,9 @@ class Finished(NamedTuple):
 
     @property
     def log(self) -> list[str]:
-        """The lines on stderr that are no events."""
-        return [line for line in self.stderr.splitlines() if not line.startswith("OPENLINEAGE_POD_EVENT")]
+        """The lines on stderr that are no events, without the logger's name in front of ours."""
+        lines = [line for line in self.stderr.splitlines() if not line.startswith("OPENLINEAGE_POD_EVENT")]
+        return [line.removeprefix("openlineage_pod: ") for line in lines]
 
 
 class Job:
