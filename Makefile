@@ -5,7 +5,7 @@ LOWEST := .venv-lowest
 # The lowest openlineage-python that pyproject.toml allows.
 LOWEST_OPENLINEAGE := $(shell sed -n 's/.*"openlineage-python>=\(.*\)".*/\1/p' pyproject.toml)
 
-.PHONY: demo test test-lowest check bench clean
+.PHONY: demo test test-lowest check bench bundle clean
 
 demo: $(VENV)/package ## run the example job as a pod that Airflow started, and show its events
 	$(VENV)/bin/python examples/demo.py
@@ -20,6 +20,9 @@ check: $(VENV)/installed ## lint and type-check
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+bundle: $(VENV)/package ## build the command for images without Python, into dist/
+	$(VENV)/bin/python bundle/build.py
 
 bench: $(VENV)/installed ## measure the cost for the job, side by side with plain openlineage-python
 	$(VENV)/bin/python benchmarks/run.py
