@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._stderr import BoundedHandler
+from openlineage_pod.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ConfigurationError", "guarded", "logger"]
+__all__ = ["ConfigurationError", "guarded", "logger", "masking"]
+
+
+class _Masking(logging.Filter):
+    """Masks credentials in every line that we log: messages quote what was wrong, and that may be a password."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redactor = Redactor()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self.redactor.text(record.getMessage()), ()
+        return True
+
+
+class _QuietLogger(logging.Logger):
+    """A logger that no handler of the job's can make raise: we log between two steps that belong together."""
+
+    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802  the base class's name
+        with suppress(Exception):
+            super().callHandlers(record)
+
 
 logger = logging.getLogger("openlineage_pod")
+logger.__class__ = _QuietLogger
 logger.addHandler(BoundedHandler(logger))
+masking = _Masking()
+logger.addFilter(masking)
 
 # The tests' fixture replaces it with one that remembers the errors, so that none hides behind the boundary.
 swallowed: list[Exception] | None = None
@@ -38,8 +63,4 @@ def guarded(doing: str) -> Iterator[None]:
     except Exception as error:
         if swallowed is not None:
             swallowed.append(error)
-        try:
-            logger.warning("could not %s (%s: %s); the job goes on without it", doing, type(error).__name__, error)
-        except Exception:
-            # A log handler of the job that raises must not reach the job through us either.
-            return
+        logger.warning("could not %s (%s: %s); the job goes on without it", doing, type(error).__name__, error)

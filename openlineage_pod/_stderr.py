@@ -6,10 +6,14 @@ import logging
 import os
 import select
 import sys
+import threading
 import time
+from contextlib import suppress
 
 __all__ = ["BoundedHandler", "write_stderr"]
 
+# One text at a time; reentrant, because a signal handler may write, too.
+_writing = threading.RLock()
 # A pipe that is read at all takes a line at once.
 _LONGEST_WAIT = 0.2
 
@@ -20,7 +24,7 @@ def write_stderr(text: str, deadline: float) -> bool:
     Not through `sys.stderr`: at the end of a process that was interrupted by a signal, the job's own thread may hold
     the lock of that object. `deadline` is a time of `time.monotonic()`.
     """
-    if sys.__stderr__ is None:
+    if sys.__stderr__ is None or not _writing.acquire(timeout=max(0.0, deadline - time.monotonic())):
         return False
     try:
         descriptor = sys.__stderr__.fileno()
@@ -36,7 +40,17 @@ def write_stderr(text: str, deadline: float) -> bool:
             left = left[written:]
     except (OSError, ValueError):
         return False  # stderr is closed: there is nobody left to tell
+    finally:
+        _writing.release()
     return True
+
+
+def _after_fork_in_child() -> None:
+    global _writing  # noqa: PLW0603  the old one may be held by a thread that does not exist here
+    _writing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class BoundedHandler(logging.Handler):
@@ -56,7 +70,8 @@ class BoundedHandler(logging.Handler):
             return
         line = f"{self.format(record)}\n"
         if sys.stderr is not None and sys.stderr is not sys.__stderr__:
-            sys.stderr.write(line)  # the job, or its test runner, has put something else in its place
+            with suppress(Exception):  # the job, or its test runner, has put something else in its place
+                sys.stderr.write(line)
         else:
             write_stderr(line, time.monotonic() + _LONGEST_WAIT)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from openlineage_pod._guard import ConfigurationError
 from openlineage_pod.spec import __version__
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -18,9 +18,87 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: those of the process) and return its exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    own, separator, command = arguments, False, []
+    if "--" in arguments:
+        at = arguments.index("--")
+        own, separator, command = arguments[:at], True, arguments[at + 1 :]
+    if own == ["run"] and command:
+        return _run(command, None)  # without argparse: the command starts 6 ms earlier
+    parser = _parser()
+    options = parser.parse_args(own)
+    if options.command == "run":
+        if not command:
+            _usage(parser, "say what to run after --, as in: openlineage-pod run -- python job.py")
+        return _run(command, options)
+    if separator:
+        _usage(parser, f"{options.command} takes no -- command")
+    from openlineage_pod.settings import Settings
+
+    try:
+        if options.command == "relay":
+            from openlineage_pod.relay import relay
+
+            return relay(options.directory, Settings.from_env())
+        from openlineage_pod.replay import replay
+
+        return replay(options.paths, os.environ, dry_run=options.dry_run)
+    except (ConfigurationError, OSError) as error:
+        print(f"openlineage-pod: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(command: list[str], options: argparse.Namespace | None) -> int:
+    from openlineage_pod.command import RunOptions, as_options, run_command
+
+    code = run_command(command, RunOptions() if options is None else as_options(options))
+    # Without the interpreter's own end: the threads of the delivery are daemons, and the command's code is to be ours.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _usage(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    parser.error(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(prog="openlineage-pod", description="Lineage from inside containers.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        usage="openlineage-pod run [OPTION]… -- COMMAND [ARGUMENT]…",
+        help="run any command and report its run",
+        description="Run a command, as PID 1 of a container or anywhere, and report its run. Exit code, signals, "
+        "stdin, stdout and stderr are the command's own.",
+    )
+    run.add_argument("--job-name", metavar="NAME", help="default: <parent job>.<command>")
+    run.add_argument("--namespace", metavar="NAME", help="default: the parent's")
+    run.add_argument("--input", action="append", default=[], dest="inputs", metavar="URI", help="a dataset it reads")
+    run.add_argument("--output", action="append", default=[], dest="outputs", metavar="URI", help="one it writes")
+    run.add_argument(
+        "--abort-on", action="append", default=[], type=int, metavar="CODE", help="report this exit code as ABORT"
+    )
+    run.add_argument(
+        "--complete-on", action="append", default=[], type=int, metavar="CODE", help="report this exit code as COMPLETE"
+    )
+    run.add_argument("--signal-group", action="store_true", help="forward signals to the process group of the command")
+    run.add_argument(
+        "--kill-after", type=float, metavar="SECONDS", help="send SIGKILL so long after a stop signal; default: never"
+    )
+
+    relay = commands.add_parser(
+        "relay",
+        help="deliver what appears in a spool, as a sidecar",
+        description="Deliver what other processes put into a spool, and end the runs of those that vanish, until "
+        "SIGTERM.",
+    )
+    relay.add_argument("directory", metavar="DIR", help="the spool directory; made where it is missing")
+
     replay = commands.add_parser(
         "replay",
         help="deliver events from spools, files of events and logs",
@@ -29,12 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     replay.add_argument("paths", nargs="+", metavar="PATH", help="a spool directory, a file, or - for standard input")
     replay.add_argument("--dry-run", action="store_true", help="list the events and deliver nothing")
-    options = parser.parse_args(arguments)
-
-    from openlineage_pod.replay import replay as run_replay
-
-    try:
-        return run_replay(options.paths, os.environ, dry_run=options.dry_run)
-    except ConfigurationError as error:
-        print(f"openlineage-pod: {error}", file=sys.stderr)
-        return 2
+    return parser

@@ -277,11 +277,11 @@ def _without_authority(uri: str) -> tuple[str, str]:
     if separator and scheme.lower() in _BARE:
         return scheme.lower(), _named(rest, uri)
     if separator and rest.startswith("/") and scheme.isalnum() and len(scheme) > 1:
-        raise _NotUnderstoodError(f"{uri!r} lacks a slash: {scheme}://…; a local path of that name is ./{uri}")
+        raise _NotUnderstoodError(f"{uri!r} lacks a slash: {scheme}://…; a local path of that name is {'./' + uri!r}")
     if "/" in uri:
         return "file", abspath(uri)
     raise _NotUnderstoodError(
-        f"{uri!r} does not say where the dataset is; give {_EXAMPLES}, for a local file ./{uri or 'name'}"
+        f"{uri!r} does not say where the dataset is; give {_EXAMPLES}, for a local file {'./' + (uri or 'name')!r}"
     )
 
 

@@ -7,24 +7,31 @@ resort even if openlineage-python has not been imported yet or cannot be; the ty
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import logger
 from openlineage_pod.spec import EVENT_SCHEMA_URL, PRODUCER, complete_facet, facet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from openlineage.client.event_v2 import RunEvent
 
     from openlineage_pod.datasets import Dataset
     from openlineage_pod.parent import ParentContext
 
-__all__ = ["Draft", "to_document", "to_run_event"]
+__all__ = ["Draft", "is_event", "last_will", "to_document", "to_run_event"]
+
+
+_DEEPEST = 64
+_MOST_VALUES = 100_000
 
 
 class Draft(NamedTuple):
-    """What is known of a run at one moment; immutable, made on the job's thread in microseconds."""
+    """What is known of a run at one moment; made on the job's thread in microseconds."""
 
     event_type: str
     event_time: str
@@ -46,22 +53,21 @@ def to_document(draft: Draft) -> dict[str, Any]:
         run_facets["parent"] = draft.parent.to_facet()
     # All three fields: Marquez and Datadog read them all.
     job_type = facet("JobTypeJobFacet", processingType="BATCH", integration="KUBERNETES_POD", jobType="JOB")
+    odd: set[str] = set()
     document = {
         "eventType": draft.event_type,
         "eventTime": draft.event_time,
         "producer": PRODUCER,
         "schemaURL": EVENT_SCHEMA_URL,
-        "run": {"runId": draft.run_id, "facets": _facets(run_facets)},
+        "run": {"runId": draft.run_id, "facets": _facets(run_facets, odd)},
         "job": {
             "namespace": draft.job_namespace,
             "name": draft.job_name,
-            "facets": _facets({"jobType": job_type, **draft.job_facets}),
+            "facets": _facets({"jobType": job_type, **draft.job_facets}, odd),
         },
-        "inputs": [dataset.to_dict("inputs") for dataset in draft.inputs],
-        "outputs": [dataset.to_dict("outputs") for dataset in draft.outputs],
+        "inputs": [_Plain(odd).of(dataset.to_dict("inputs")) for dataset in draft.inputs],
+        "outputs": [_Plain(odd).of(dataset.to_dict("outputs")) for dataset in draft.outputs],
     }
-    odd: set[str] = set()
-    plain = _plain(document, odd)
     if odd:
         logger.warning(
             "the %s event of job %s has placeholders for what has no JSON form: %s",
@@ -69,55 +75,111 @@ def to_document(draft: Draft) -> dict[str, Any]:
             draft.job_name,
             ", ".join(sorted(odd)),
         )
-    if not isinstance(plain, dict):  # pragma: no cover - a mapping stays a mapping
-        raise TypeError("an event is a mapping")
-    return plain
+    return document
 
 
-def _facets(facets: Mapping[str, Any]) -> dict[str, Any]:
+def last_will(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what others report of a run whose START this was, if its process ends without a word."""
+    error = facet(
+        "ErrorMessageRunFacet",
+        message="the process ended without reporting (killed or out of memory)",
+        programmingLanguage="UNKNOWN",
+    )
+    run = {**start["run"], "facets": {**start["run"].get("facets", {}), "errorMessage": error}}
+    return {**start, "eventType": "FAIL", "run": run}
+
+
+def _facets(facets: Mapping[str, Any], odd: set[str]) -> dict[str, Any]:
+    """Return what of `facets` are some, JSON-ready, with the two fields that every facet needs."""
     return {
-        key: complete_facet(key, dict(value)) if isinstance(value, Mapping) else value for key, value in facets.items()
+        _text(str(key)): _Plain(odd).of(complete_facet(key, dict(value)) if isinstance(value, Mapping) else value)
+        for key, value in facets.items()
+        if isinstance(value, Mapping) or hasattr(type(value), "__attrs_attrs__")
     }
 
 
-def _plain(value: Any, odd: set[str], depth: int = 0) -> Any:
-    """Return `value` as JSON-ready data that any backend can store.
+def is_event(document: Any) -> bool:
+    """Say whether a document has what every run event has."""
+    try:
+        texts = (
+            document["eventType"],
+            document["eventTime"],
+            document["producer"],
+            document["run"]["runId"],
+            document["job"]["namespace"],
+            document["job"]["name"],
+        )
+    except (KeyError, TypeError, IndexError):
+        return False
+    return all(isinstance(text, str) for text in texts)
+
+
+class _Plain:
+    """Makes JSON-ready data that any backend can store of one facet; `odd` names the types that have no JSON form.
 
     openlineage-python's facet objects become dictionaries without their nulls; dates and UUIDs their usual text. A
-    value that has no JSON form becomes a placeholder, and its type is added to `odd`: one odd value in a facet must not
-    cost the event.
+    value without a JSON form becomes a placeholder: one odd value in a facet must not cost the event. The number of
+    values has a limit, which also ends what contains itself.
     """
-    if depth > 64:  # noqa: PLR2004
-        odd.add("what is nested deeper than 64 levels")
-        return "<<nested too deep>>"
-    if isinstance(value, Enum):
-        value = value.value
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)  # NaN and Infinity are no JSON
-    if isinstance(value, str):
-        # Lone surrogates (undecodable bytes of the environment) and NUL are refused by PostgreSQL, so by Marquez.
-        return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "�")
-    if isinstance(value, Mapping):
-        return {_plain(str(key), odd): _plain(item, odd, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item, odd, depth + 1) for item in value]
-    return _plain_object(value, odd, depth)
+
+    def __init__(self, odd: set[str]) -> None:
+        self._odd = odd
+        self._left = _MOST_VALUES
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """Return `value` as JSON-ready data."""
+        self._left -= 1
+        if depth > _DEEPEST or self._left < 0:
+            return self._placeholder(f"more than {_DEEPEST} levels or {_MOST_VALUES} values")
+        try:
+            return self._of(value, depth)
+        except Exception as error:  # a property, an isoformat() or the like of the user's that raises
+            return self._placeholder(f"{type(value).__qualname__} ({type(error).__name__})")
+
+    def _of(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Enum):
+            value = value.value
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            # Longer ones are refused by backends, and by Python itself from 4,300 digits on.
+            return value if value.bit_length() < 64 else self._placeholder("int of more than 64 bits")  # noqa: PLR2004
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)  # NaN and Infinity are no JSON
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, Mapping):
+            return {_text(str(key)): self.of(item, depth + 1) for key, item in self._affordable(value.items())}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.of(item, depth + 1) for item in self._affordable(value)]
+        return self._of_object(value, depth)
+
+    def _affordable(self, values: Iterable[Any]) -> Iterator[Any]:
+        for value in values:
+            yield value
+            if self._left < 0:
+                return
+
+    def _of_object(self, value: Any, depth: int) -> Any:
+        if fields := getattr(type(value), "__attrs_attrs__", None):
+            pairs = ((field.name, getattr(value, field.name, None)) for field in fields)
+            return {name: self.of(item, depth + 1) for name, item in pairs if item is not None}
+        if hasattr(value, "isoformat"):
+            return _text(value.isoformat())
+        if type(value).__name__ in ("UUID", "Decimal") or hasattr(value, "__fspath__"):
+            return _text(str(value))
+        if hasattr(value, "item") and getattr(value, "shape", None) == ():
+            return self.of(value.item(), depth + 1)  # a numpy scalar
+        return self._placeholder(type(value).__qualname__)
+
+    def _placeholder(self, what: str) -> str:
+        self._odd.add(what)
+        return f"<<not serialisable: {what}>>"
 
 
-def _plain_object(value: Any, odd: set[str], depth: int) -> Any:
-    if fields := getattr(type(value), "__attrs_attrs__", None):
-        pairs = ((field.name, getattr(value, field.name, None)) for field in fields)
-        return {name: _plain(item, odd, depth + 1) for name, item in pairs if item is not None}
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if type(value).__name__ in ("UUID", "Decimal") or hasattr(value, "__fspath__"):
-        return str(value)
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return _plain(value.item(), odd, depth + 1)  # a numpy scalar
-    odd.add(type(value).__qualname__)
-    return f"<<not serialisable: {type(value).__qualname__}>>"
+def _text(value: str) -> str:
+    # Lone surrogates (undecodable bytes of the environment) and NUL are refused by PostgreSQL, so by Marquez.
+    return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 
 
 def to_run_event(document: Mapping[str, Any]) -> RunEvent:
@@ -148,7 +210,14 @@ def to_run_event(document: Mapping[str, Any]) -> RunEvent:
 
 
 def _typed(facets: Mapping[str, Any], classes: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: classes[key](value) if key in classes else value for key, value in facets.items()}
+    return {key: _as_class(classes[key], value) if key in classes else value for key, value in facets.items()}
+
+
+def _as_class(make: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return make(value)
+    except (KeyError, TypeError, ValueError):
+        return value  # a facet of the user's own under that name
 
 
 def _run_facet_classes() -> dict[str, Any]:
@@ -179,7 +248,8 @@ def _job_facet_classes() -> dict[str, Any]:
     return {"tags": tags}
 
 
-def _parent_facet(fields: Mapping[str, Any]) -> Any:
+@cache
+def _job_classes() -> tuple[Any, Any]:
     import attr
     from openlineage.client.facet_v2 import parent_run
 
@@ -192,14 +262,21 @@ def _parent_facet(fields: Mapping[str, Any]) -> Any:
     class RootJob(parent_run.RootJob):
         facets: dict[str, Any] = attr.field(factory=dict)
 
+    return ParentJob, RootJob
+
+
+def _parent_facet(fields: Mapping[str, Any]) -> Any:
+    from openlineage.client.facet_v2 import parent_run
+
+    parent_job, root_job = _job_classes()
     root = fields.get("root")
     return parent_run.ParentRunFacet(
         producer=fields["_producer"],
         run=parent_run.Run(runId=fields["run"]["runId"]),
-        job=ParentJob(**fields["job"]),
+        job=parent_job(**fields["job"]),
         root=parent_run.Root(
             run=parent_run.RootRun(runId=root["run"]["runId"]),
-            job=RootJob(**root["job"]),
+            job=root_job(**root["job"]),
         )
         if root
         else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from openlineage_pod._guard import logger
 from openlineage_pod.spec import facet
 
 if TYPE_CHECKING:
@@ -14,12 +15,13 @@ __all__ = ["limited"]
 
 _STACK_TRACE_KEPT = 4000
 _KEPT_RUN_FACETS = ("parent", "errorMessage", "tags", "kubernetes_pod")
-_KEPT_JOB_FACETS = ("jobType", "tags")
+_KEPT_JOB_FACETS = ("jobType",)
 # What describes a dataset goes last, and the schema after the column lineage that needs it.
 _DESCRIPTIONS = ("columnLineage", "schema")
-_LAST = ("kubernetes_pod", "errorMessage")
-# What the tag that tells of it takes.
-_TAG_ROOM = 800
+_LAST = ("kubernetes_pod", "errorMessage", "tags")
+# What the tag that tells of it takes: its value, and the facet around it.
+_LONGEST_TAG = 500
+_TAG_ROOM = 850
 
 
 def limited(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
@@ -31,31 +33,35 @@ def limited(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], l
     2. of the datasets, their statistics and other facets but schema and column lineage, the largest first;
     3. column lineage, then schemas, the largest first;
     4. all but the last 4,000 characters of the stack trace, and of the error message;
-    5. the pod and the error.
+    5. the pod, the error, and the users' tags.
 
-    Never the parent, the run, the job, or the namespaces and names of the datasets. A cut event says so in the run
-    facet `tags`, key `openlineage_pod_left_out`.
+    Never the parent, the run, the job, or the namespaces and names of the datasets: with very many of those it stays
+    larger. A cut event says so in a warning and in the run facet `tags`, key `openlineage_pod_left_out`.
     """
     size = _size(document)
     if size <= max_bytes:
         return document, []
     document = json.loads(json.dumps(document))
     left_out: list[str] = []
-    for holder, key, name in _in_order(document):
-        size -= _size(holder.pop(key)) + len(key) + 4
+    steps = _steps(document)
+    while size + _TAG_ROOM > max_bytes and (step := next(steps, None)) is not None:
+        name, saved = step
         left_out.append(name)
-        if size + _TAG_ROOM <= max_bytes:
-            break
-    else:
-        _shorten_error(document, left_out)
-        if _size(document) + _TAG_ROOM > max_bytes:
-            left_out.extend(key for key in _LAST if document["run"]["facets"].pop(key, None) is not None)
-    _tag(document, left_out)
+        size -= saved
+    if left_out:
+        _tag(document, left_out)
+    logger.warning(
+        "the %s event of job %s exceeds OPENLINEAGE_POD_MAX_EVENT_BYTES=%d; left out: %s",
+        document["eventType"],
+        document["job"]["name"],
+        max_bytes,
+        ", ".join(left_out)[:_LONGEST_TAG] or "nothing, because the names of its datasets alone exceed it",
+    )
     return document, left_out
 
 
-def _in_order(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """Give what may be left out, as holder, key and name, in the order of `limited`."""
+def _steps(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Leave out one thing after the other; give the name of each, and how many bytes that saves at least."""
     run, job = document["run"]["facets"], document["job"]["facets"]
     own = [(run, key, key) for key in run if key not in _KEPT_RUN_FACETS]
     own.extend((job, key, key) for key in job if key not in _KEPT_JOB_FACETS)
@@ -65,30 +71,40 @@ def _in_order(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, s
         for facets in (entry.get("facets", {}), entry.get("inputFacets", {}), entry.get("outputFacets", {}))
         for key in facets
     ]
-    yield from _largest_first(own)
-    yield from _largest_first([item for item in of_datasets if item[1] not in _DESCRIPTIONS])
+    yield from _without(own)
+    yield from _without([item for item in of_datasets if item[1] not in _DESCRIPTIONS])
     for description in _DESCRIPTIONS:
-        yield from _largest_first([item for item in of_datasets if item[1] == description])
-
-
-def _largest_first(found: list[tuple[dict[str, Any], str, str]]) -> list[tuple[dict[str, Any], str, str]]:
-    return sorted(found, key=lambda item: _size(item[0][item[1]]), reverse=True)
-
-
-def _shorten_error(document: dict[str, Any], left_out: list[str]) -> None:
-    error = document["run"]["facets"].get("errorMessage", {})
+        yield from _without([item for item in of_datasets if item[1] == description])
+    error = run.get("errorMessage")
     for key in ("stackTrace", "message"):
-        if len(error.get(key, "")) > _STACK_TRACE_KEPT:
-            error[key] = f"…{error[key][-_STACK_TRACE_KEPT:]}"
-            left_out.append(f"errorMessage.{key}")
+        text = error.get(key) if isinstance(error, dict) else None
+        if isinstance(text, str) and len(text) > _STACK_TRACE_KEPT:
+            error[key] = f"…{text[-_STACK_TRACE_KEPT:]}"
+            yield f"errorMessage.{key}", _size(text) - _size(error[key])
+    for key in _LAST:
+        if key in run:
+            yield key, _size(run.pop(key))
+
+
+def _without(found: list[tuple[dict[str, Any], str, str]]) -> Iterator[tuple[str, int]]:
+    sized = [(_size(holder[key]) + _size(key) + 1, holder, key, name) for holder, key, name in found]
+    for size, holder, key, name in sorted(sized, key=lambda item: item[0], reverse=True):
+        del holder[key]
+        yield name, size
 
 
 def _tag(document: dict[str, Any], left_out: list[str]) -> None:
-    names = ", ".join(left_out)
-    value = names if len(names) <= 500 else f"{names[:480]}… ({len(left_out)} in all)"  # noqa: PLR2004
-    tags: dict[str, Any] = document["run"]["facets"].get("tags") or facet("TagsRunFacet", tags=[])
+    value = ", ".join(left_out)
+    if _size(value) > _LONGEST_TAG:
+        count = f"… ({len(left_out)} in all)"
+        while _size(value) + _size(count) > _LONGEST_TAG:
+            value = value[: len(value) * 4 // 5]  # JSON escapes some characters as six
+        value += count
+    facets = document["run"]["facets"]
+    own = facets.get("tags")
+    tags = own["tags"] if isinstance(own, dict) and isinstance(own.get("tags"), list) else []
     tag = {"key": "openlineage_pod_left_out", "value": value, "source": "OPENLINEAGE_POD"}
-    document["run"]["facets"]["tags"] = {**tags, "tags": [*tags["tags"], tag]}
+    facets["tags"] = {**(own if tags else facet("TagsRunFacet")), "tags": [*tags, tag]}
 
 
 def _size(value: Any) -> int:

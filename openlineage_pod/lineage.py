@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from openlineage_pod._guard import guarded
 from openlineage_pod.datasets import as_sources
 from openlineage_pod.delivery.report import DeliveryReport
-from openlineage_pod.run import NULL_RUN, LineageRun, activate, close_run, current_run, deactivate, open_run
+from openlineage_pod.run import NULL_RUN, LineageRun, activate, close_run, current_run, deactivate, make_run, start_run
 from openlineage_pod.runtime import existing_runtime, runtime
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ __all__ = ["LineageScope", "flush", "lineage_run"]
 # Bits of a code object's flags (https://docs.python.org/3/library/inspect.html#inspect-module-co-flags), written out
 # because importing inspect would cost the job 10 ms.
 _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
+
+
+_LONGEST_FLUSH = 3600.0
 
 
 class LineageScope:
@@ -86,13 +89,15 @@ class LineageScope:
         with guarded("start a lineage run"):
             current = runtime()
             if not current.settings.disabled:
-                return open_run(
+                run = make_run(
                     current,
                     job_name=self._job_name,
                     job_namespace=self._job_namespace,
                     default_name=default_name,
                     **self._options,
                 )
+                start_run(run)
+                return run
         return NULL_RUN
 
     def _left(self) -> LineageRun:
@@ -206,9 +211,9 @@ def flush(timeout: float | None = None) -> DeliveryReport:
     current = existing_runtime()
     if current is None:
         return DeliveryReport()
-    with guarded("flush the lineage events"):
-        return current.delivery.flush(timeout)
-    return current.delivery.report()
+    # Not guarded: an exception that arrives in the wait is the job's own, such as that of its time limit.
+    is_number = isinstance(timeout, (int, float)) and timeout == timeout  # noqa: PLR0124  not NaN
+    return current.delivery.flush(min(timeout, _LONGEST_FLUSH) if is_number and timeout is not None else None)
 
 
 def _command_name() -> str:
@@ -223,7 +228,7 @@ def _wrapper_for(function: Callable[..., Any], scope: LineageScope) -> Callable[
     while isinstance(inner, partial):
         inner = inner.func
     name = getattr(inner, "__name__", type(inner).__name__)
-    code = getattr(getattr(inner, "__func__", inner), "__code__", None)
+    code = _code_of(inner) or _code_of(type(inner).__call__)
     flags = code.co_flags if code is not None else 0
     if flags & _ASYNC_GENERATOR:
         return _async_generator_wrapper(function, scope, name)
@@ -234,13 +239,19 @@ def _wrapper_for(function: Callable[..., Any], scope: LineageScope) -> Callable[
     return _function_wrapper(function, scope, name)
 
 
+def _code_of(function: Any) -> Any:
+    return getattr(getattr(function, "__func__", function), "__code__", None)
+
+
 @contextmanager
 def _active(run: LineageRun) -> Iterator[None]:
+    """Make `run` the current one for a step of a generator, and then again the one of the consumer."""
+    consumers = current_run()
     activate(run)
     try:
         yield
     finally:
-        deactivate(run)
+        deactivate(run, consumers)
 
 
 def _function_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
@@ -299,10 +310,6 @@ def _generator_wrapper(function: Callable[..., Any], scope: LineageScope, name: 
                 try:
                     argument = yield item
                     step = generator.send
-                except GeneratorExit:
-                    with _active(run):
-                        generator.close()
-                    raise
                 except BaseException as thrown:
                     step, argument = generator.throw, thrown
         except BaseException as error:
@@ -322,25 +329,30 @@ def _async_generator_wrapper(function: Callable[..., Any], scope: LineageScope, 
         try:
             with _active(run):
                 generator = function(*args, **kwargs)
-            step, argument = generator.asend, None
+            step = _first_step(generator)
             while True:
                 try:
                     with _active(run):
-                        item = await step(argument)
+                        item = await step
                 except StopAsyncIteration:
                     break
                 try:
-                    argument = yield item
-                    step = generator.asend
-                except GeneratorExit:
-                    with _active(run):
-                        await generator.aclose()
-                    raise
+                    step = generator.asend((yield item))
                 except BaseException as thrown:
-                    step, argument = generator.athrow, thrown
+                    step = generator.athrow(thrown)
         except BaseException as error:
             close_run(run, error)
             raise
         close_run(run, None)
 
     return wrapper
+
+
+def _first_step(generator: Any) -> Any:
+    """Begin an asynchronous generator without the event loop's hooks: the loop is to close its wrapper, not it."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)

@@ -16,23 +16,29 @@ State = Literal["COMPLETE", "FAIL", "ABORT"]
 
 
 class Outcome(NamedTuple):
-    """The terminal state of a run, and why when it is not COMPLETE. `stack_trace` is None where there is none."""
+    """The terminal state of a run, and why when it is not COMPLETE. `stack_trace` is None where there is none.
+
+    `language` is what the facet calls the programming language.
+    """
 
     state: State
     message: str = ""
     stack_trace: str | None = None
+    language: str = "PYTHON"
 
     def to_facet(self) -> dict[str, object] | None:
         """Return the `errorMessage` run facet, JSON-ready, or None for a run that completed."""
         if self.state == "COMPLETE":
             return None
-        error = facet("ErrorMessageRunFacet", message=self.message, programmingLanguage="PYTHON")
+        error = facet("ErrorMessageRunFacet", message=self.message, programmingLanguage=self.language)
         if self.stack_trace is not None:
             error["stackTrace"] = self.stack_trace
         return error
 
 
 COMPLETE = Outcome("COMPLETE")
+# What the job's own __str__ or __repr__ may raise; a KeyboardInterrupt is the user's.
+_RAISED = (Exception, SystemExit, GeneratorExit)
 
 
 def outcome_of(error: BaseException | None, traceback: TracebackType | None = None) -> Outcome:
@@ -49,7 +55,7 @@ def outcome_of(error: BaseException | None, traceback: TracebackType | None = No
     if isinstance(error, SystemExit):
         if error.code is None or error.code == 0:
             return COMPLETE
-        return Outcome("FAIL", f"exited with {error.code!r}", _stack_trace(error, traceback))
+        return Outcome("FAIL", f"exited with {_shown(error.code)}", _stack_trace(error, traceback))
     state: State = "ABORT" if isinstance(error, KeyboardInterrupt) or _is_cancellation(error) else "FAIL"
     return Outcome(state, _message(error), _stack_trace(error, traceback))
 
@@ -60,11 +66,18 @@ def _is_cancellation(error: BaseException) -> bool:
     return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except _RAISED as fault:
+        return f"{type(value).__name__} (it cannot be shown: {type(fault).__name__})"
+
+
 def _message(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception as fault:
+    except _RAISED as fault:
         # An exception whose own __str__ raises still has a type to report.
         return f"{name} (its message cannot be shown: {type(fault).__name__})"
     return f"{name}: {text}" if text else name
@@ -75,8 +88,8 @@ def _stack_trace(error: BaseException, traceback: TracebackType | None) -> str |
 
     try:
         return "".join(formatter.format_exception(type(error), error, traceback or error.__traceback__))
-    except Exception:
+    except _RAISED:
         try:
             return "".join(formatter.format_tb(traceback or error.__traceback__))
-        except Exception:
+        except _RAISED:
             return None

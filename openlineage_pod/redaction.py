@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,15 +14,24 @@ __all__ = ["Redactor"]
 
 _MASK = "***"
 _SHORTEST_SECRET = 4
+_SHORT = 300
 
 # user:password@ of a URI. Without a password it stays: in abfss://container@account it is a name.
-_PASSWORD = re.compile(r"(?<=://)([^\s/:@'\"]*):[^\s/@'\"]+@")
-# key=value and "key": "value", as in queries of URIs, connection strings and dumped settings.
-_NAMED = re.compile(
-    r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key|credential|signature|"
-    r"authorization|\bsig|x-amz-security-token)[\w-]*['\"]?\s*[=:]\s*['\"]?)(?:(?:bearer|basic)\s+)?[^\s'\"&;,)}\]]+"
+_PASSWORD = re.compile(r"(?<=://)([^\s/:@'\"]*):[^\s/'\"]+@")
+# A word that names a credential, with what may follow it: api_key, client_secret_2, credentials; but no tokenizer.
+_NAME = (
+    r"(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|signature|"
+    r"authorization|\bsig)(?:s|[_-][\w-]{0,40})?(?![\w-])"
 )
-_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+# name=value, name: "value", also escaped as in JSON within JSON. Not behind a slash: "/etc/passwd: Permission denied".
+_NAMED = re.compile(
+    rf"(?i)((?<![/.]){_NAME}\\*['\"]?[ \t]{{0,8}}[=:][ \t]{{0,8}})"
+    r"(\\+\"[^\"\\\n]*\\+\"|\"[^\"\n]*\"|'[^'\n]*'|(?:(?:bearer|basic|token|digest)[ \t]+)?[^\s'\"&;,)}\]\\]+)"
+)
+_QUOTE = re.compile(r"\\*['\"]")
+_IS_NAME = re.compile(rf"(?i)[\w.-]{{0,40}}?{_NAME}")
+# With a digit: "basic authentication failed" is none.
+_BEARER = re.compile(r"(?i)\b(bearer|basic)[ \t]+(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}")
 
 
 class Redactor:
@@ -38,23 +48,40 @@ class Redactor:
         known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
         self._patterns = patterns
+        # The same names, types and URLs come again in every event. Bounded: 256 texts of at most 300 characters.
+        self._remembered = lru_cache(maxsize=256)(self._masked)
 
     def text(self, text: str) -> str:
         """Return `text` with its credentials masked."""
-        if self._secrets is not None:
-            text = self._secrets.sub(_MASK, text)
+        return self._remembered(text) if len(text) <= _SHORT else self._masked(text)
+
+    def _masked(self, text: str) -> str:
+        text = self._without_secrets(text)
         if self._patterns:
             text = _PASSWORD.sub(rf"\1:{_MASK}@", text)
+            text = _NAMED.sub(_mask_value, text)
             text = _BEARER.sub(rf"\1 {_MASK}", text)
-            text = _NAMED.sub(rf"\1{_MASK}", text)
         return text
+
+    def _without_secrets(self, text: str) -> str:
+        return self._secrets.sub(_MASK, text) if self._secrets is not None else text
 
     def document(self, value: Any) -> Any:
         """Return JSON-ready data with every text in it masked."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {key: self.document(item) for key, item in value.items()}
+            return {self._without_secrets(key): self._item(key, item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.document(item) for item in value]
         return value
+
+    def _item(self, key: str, value: Any) -> Any:
+        is_credential = self._patterns and isinstance(value, str) and _IS_NAME.fullmatch(key)
+        return _MASK if is_credential else self.document(value)
+
+
+def _mask_value(found: re.Match[str]) -> str:
+    quote = _QUOTE.match(found[2])
+    around = quote[0] if quote else ""
+    return f"{found[1]}{around}{_MASK}{around}"

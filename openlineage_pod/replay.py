@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from openlineage_pod.delivery.last_resort import PREFIX
 from openlineage_pod.delivery.retry import RetryPolicy, is_transient
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect, describe
+from openlineage_pod.logs import events_in
 from openlineage_pod.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ __all__ = ["replay"]
 
 # One event that keeps failing is given up after this time; once one was, the others get one attempt each.
 _PATIENCE = 15.0
-_PART = re.compile(rf"{PREFIX} (\d{{1,6}})/(\d{{1,6}}) (\S+) (.*)")
-_DECODER = json.JSONDecoder()
 
 
 class _Found(NamedTuple):
@@ -45,10 +42,11 @@ class _Found(NamedTuple):
     def __str__(self) -> str:
         document = self.document
         job = document["job"]
-        return (
+        text = (
             f"{document['eventTime']} {document['eventType']:8} {job['namespace']}/{job['name']} "
             f"{document['run']['runId']} ({self.source})"
         )
+        return text.encode("ascii", "backslashreplace").decode("ascii")  # whatever the terminal can show
 
 
 def replay(
@@ -81,7 +79,7 @@ def replay(
     """
     out, err = out or sys.stdout, err or sys.stderr
     with ExitStack() as stack:
-        reader = _Reader(stack, err)
+        reader = _Reader(stack, err, dry_run=dry_run)
         everything = sorted(reader.read(paths), key=lambda event: event.document["eventTime"])
         found = {event.identity: event for event in everything}
         if dry_run:
@@ -122,16 +120,21 @@ def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> t
             if is_transient(error):
                 patience = 0
                 behind.add(run_id)
-                print(f"left: {event}: {reason}", file=err)
+                _tell(f"left: {event}: {reason}", err)
             else:
                 rejected += 1
-                print(f"rejected: {event}: {reason}", file=err)
+                _tell(f"rejected: {event}: {reason}", err)
                 if event.spool is not None and event.entry is not None:
                     event.spool.reject(event.entry, event.document, reason)
         else:
             sent.add(event.identity)
             _forget(event)
     return sent, rejected, len(events) - len(sent) - rejected
+
+
+def _tell(text: str, err: TextIO) -> None:
+    """Write a line; on a terminal in place of the progress bar, which comes again below."""
+    print(f"\r{'':60}\r{text}" if err.isatty() else text, file=err)
 
 
 def _attempt(retry: RetryPolicy, backend: Backend | None, event: _Found, patience: float) -> None:
@@ -147,8 +150,9 @@ def _forget(event: _Found) -> None:
 class _Reader:
     """Finds events; what cannot be read is told, counted in `problems`, and never fatal."""
 
-    def __init__(self, stack: ExitStack, err: TextIO) -> None:
+    def __init__(self, stack: ExitStack, err: TextIO, *, dry_run: bool) -> None:
         self._stack = stack
+        self._dry_run = dry_run
         self._err = err
         self.problems = 0
 
@@ -159,7 +163,8 @@ class _Reader:
                 if os.path.isdir(path):
                     yield from self._spool(path)
                 elif path == "-":
-                    yield from self._lines(sys.stdin, path)
+                    with open(0, encoding="utf-8", errors="replace", closefd=False) as file:
+                        yield from self._lines(file, path)
                 else:
                     with open(path, encoding="utf-8", errors="replace") as file:
                         yield from self._lines(file, path)
@@ -177,84 +182,19 @@ class _Reader:
         if len(entries) < len(everything):
             self._problem(f"{path}: {len(everything) - len(entries)} events belong to processes that still run")
         for entry in entries:
-            document = spool.read(entry)
-            if document is not None and _is_event(document):
+            document = spool.read(entry, set_aside=not self._dry_run)
+            if document is not None:
                 yield _Found(document, path, spool, entry)
             else:
                 self._problem(f"{entry.path} is no event")
 
     def _lines(self, lines: Iterable[str], path: str) -> Iterator[_Found]:
-        parts: dict[tuple[str, int], dict[int, str]] = {}
-        for number, line in enumerate(lines, 1):
-            place = f"{path}:{number}"
-            for text in _texts(line):
-                part = _PART.search(text)
-                document = None
-                if part:
-                    event, total = part[3], int(part[2])
-                    texts = parts.setdefault((event, total), {})
-                    texts[int(part[1])] = part[4]
-                    if len(texts) == total:
-                        document = _parsed("".join(texts[index] for index in sorted(texts)))
-                        del parts[event, total]
-                    else:
-                        continue
-                else:
-                    document = _parsed(text.partition(PREFIX)[2] if PREFIX in text else text)
-                if document is not None:
-                    yield _Found(document, place)
-                elif PREFIX in text:
-                    self._problem(f"{place} holds an event that cannot be read")
-        for (event, total), texts in parts.items():
-            self._problem(f"{path}: of event {event} there are {len(texts)} of {total} parts")
+        for finding in events_in(lines, path):
+            if finding.document is not None:
+                yield _Found(finding.document, finding.place)
+            else:
+                self._problem(f"{finding.place} {finding.problem}")
 
     def _problem(self, text: str) -> None:
         self.problems += 1
         print(text, file=self._err)
-
-
-def _texts(line: str) -> Iterator[str]:
-    """Give the texts of a line that may hold an event: itself, or the strings of a line that is JSON (structlog)."""
-    line = line.rstrip("\r\n")
-    if PREFIX not in line:
-        if line.lstrip().startswith("{"):
-            yield line  # a file of events
-        return
-    if line.lstrip().startswith("{"):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            values = record.values() if isinstance(record, dict) else ()
-            yield from (
-                row for value in values if isinstance(value, str) for row in value.splitlines() if PREFIX in row
-            )
-            return
-    yield line
-
-
-def _parsed(text: str) -> dict[str, Any] | None:
-    """Return the event at the beginning of `text`, whatever follows it."""
-    try:
-        document, _ = _DECODER.raw_decode(text.lstrip())
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(document, dict):
-        document = document.get("event", document)  # a spool's rejected/ has it beside the reason
-    return document if isinstance(document, dict) and _is_event(document) else None
-
-
-def _is_event(document: Mapping[str, Any]) -> bool:
-    try:
-        texts = (
-            document["eventType"],
-            document["eventTime"],
-            document["producer"],
-            document["run"]["runId"],
-            document["job"]["namespace"],
-            document["job"]["name"],
-        )
-    except (KeyError, TypeError):
-        return False
-    return all(isinstance(text, str) for text in texts)

@@ -137,7 +137,7 @@ class LineageRun:
             if not hasattr(facet, "items") and not hasattr(type(facet), "__attrs_attrs__"):
                 raise TypeError(f"a facet is an object of openlineage-python or a dictionary, not {facet!r}")
             if self._is_open(f"the facet {key}"):
-                facets[key] = facet
+                facets[key] = dict(facet) if hasattr(facet, "items") else facet  # the job may go on with its own
 
     def _declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException) -> None:
         with guarded(f"mark run {self.run_id} as {state}"):
@@ -162,48 +162,59 @@ class LineageRun:
     def _start(self) -> None:
         if self._runtime is not None:
             with undivided:
-                self._submit("START", self._started_at, {})
+                self._submit(self._draft("START", self._started_at, {}))
                 self._runtime.open_runs[self.run_id] = self
+
+    def _bequeath(self, outcome: Outcome) -> None:
+        """Have this outcome reported should the process end without reporting one; it takes a spool."""
+        if self._runtime is not None and self._open_token:
+            self._runtime.delivery.bequeath(self._ending(outcome))
 
     def _end(self, outcome: Outcome) -> None:
         """Report the terminal event, once; a no-op in a forked child, where the parent process reports it."""
         if self._runtime is None or self._process != os.getpid():
             return
+        ending = self._ending(outcome)
         with undivided:
             try:
                 self._open_token.pop()
             except IndexError:
                 return
+            try:
+                self._submit(ending)
+            except BaseException:
+                self._open_token.append(True)  # a KeyboardInterrupt: the end of the process reports it
+                raise
             self._runtime.open_runs.pop(self.run_id, None)
-            self._submit_end(outcome)
 
-    def _submit_end(self, outcome: Outcome) -> None:
+    def _ending(self, outcome: Outcome) -> Draft:
+        """Return the terminal event."""
         # A body that raised says more than what it declared before; a declared failure says more than a return.
         if self._declared is not None and outcome.state == "COMPLETE":
             outcome = self._declared
         error = outcome.to_facet()
         # By the monotonic clock: the end never lies before the start, also when somebody sets the clock.
         ended_at = self._started_at + (time.monotonic() - self._started_clock)
-        self._submit(outcome.state, ended_at, {"errorMessage": error} if error else {})
+        return self._draft(outcome.state, ended_at, {"errorMessage": error} if error else {})
 
-    def _submit(self, event_type: str, at: float, facets: dict[str, Any]) -> None:
-        if self._runtime is None:
-            return
-        if self._runtime.pod:
+    def _submit(self, draft: Draft) -> None:
+        if self._runtime is not None:
+            self._runtime.delivery.submit(draft)
+
+    def _draft(self, event_type: str, at: float, facets: dict[str, Any]) -> Draft:
+        if self._runtime is not None and self._runtime.pod:
             facets["kubernetes_pod"] = self._runtime.pod
-        self._runtime.delivery.submit(
-            Draft(
-                event_type=event_type,
-                event_time=datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="microseconds"),
-                run_id=self.run_id,
-                job_name=self.job_name,
-                job_namespace=self.job_namespace,
-                parent=self.parent,
-                run_facets={**self._run_facets, **facets},
-                job_facets=dict(self._job_facets),
-                inputs=tuple(self._inputs.values()),
-                outputs=tuple(self._outputs.values()),
-            )
+        return Draft(
+            event_type=event_type,
+            event_time=datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="microseconds"),
+            run_id=self.run_id,
+            job_name=self.job_name,
+            job_namespace=self.job_namespace,
+            parent=self.parent,
+            run_facets={**self._run_facets, **facets},
+            job_facets=dict(self._job_facets),
+            inputs=tuple(self._inputs.values()),
+            outputs=tuple(self._outputs.values()),
         )
 
 
@@ -258,7 +269,7 @@ def current_run() -> LineageRun:
     return _current_run.get() or NULL_RUN
 
 
-def open_run(
+def make_run(
     runtime: Runtime,
     *,
     job_name: str | None,
@@ -269,7 +280,7 @@ def open_run(
     run_facets: Mapping[str, Any] | None = None,
     job_facets: Mapping[str, Any] | None = None,
 ) -> LineageRun:
-    """Make a run, nested in the active one if there is any, and report its START. It is not made current yet."""
+    """Make a run, nested in the active one if there is any; `start_run` reports its START."""
     enclosing = _current_run.get()
     settings = runtime.settings
     parent = enclosing._as_parent() if enclosing else runtime.parent
@@ -300,8 +311,12 @@ def open_run(
     with guarded("add the job facets"):
         for key, facet in (job_facets or {}).items():
             run.add_job_facet(key, facet)
-    run._start()
     return run
+
+
+def start_run(run: LineageRun) -> None:
+    """Report the START of a run. It is not made current yet."""
+    run._start()
 
 
 def activate(run: LineageRun) -> None:
@@ -310,14 +325,14 @@ def activate(run: LineageRun) -> None:
         _current_run.set(run)
 
 
-def deactivate(run: LineageRun) -> None:
-    """Make the run that encloses `run` the current one of this context.
+def deactivate(run: LineageRun, before: LineageRun | None = None) -> None:
+    """Make the run that was current before `run` (default: the one that encloses it) the current one of this context.
 
     By value and not by a context variable's token: a generator or a fixture may be left in another context than it
     was entered in, where a token is refused.
     """
     if run and _current_run.get() is run:
-        _current_run.set(run._enclosing)
+        _current_run.set((before or None) if before is not None else run._enclosing)
 
 
 def close_run(run: LineageRun, error: BaseException | None) -> None:

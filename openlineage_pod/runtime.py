@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import ConfigurationError, guarded, logger
 from openlineage_pod.datasets import dataset
-from openlineage_pod.delivery.transport import NOT_CONFIGURED, connect
+from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect
 from openlineage_pod.delivery.worker import Delivery
 from openlineage_pod.outcome import Outcome
 from openlineage_pod.parent import read_parent
 from openlineage_pod.pod import pod_facet
+from openlineage_pod.redaction import Redactor
 from openlineage_pod.settings import Settings
 from openlineage_pod.sigterm import watch_sigterm
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from openlineage_pod.run import LineageRun
 
 __all__ = ["Runtime", "runtime"]
+
+
+# After the flush timeout a report of SIGTERM that still runs waits for something that will not come.
+_LATE = 1.0
 
 
 class Runtime:
@@ -85,7 +90,7 @@ def _check(settings: Settings, problems: list[str], connect: Callable[[Mapping[s
     for source in (*settings.inputs, *settings.outputs):
         problems.extend(f"OPENLINEAGE_POD_INPUTS or _OUTPUTS: {problem}" for problem in dataset(source).problems)
     if problems:
-        raise ConfigurationError("\n".join(problems))
+        raise ConfigurationError(Redactor(configured_secrets(settings.environ)).text("\n".join(problems)))
     if not settings.disabled and connect(settings.environ) is None:
         raise ConfigurationError(NOT_CONFIGURED)
 
@@ -156,7 +161,8 @@ def _watch_end_of_process() -> None:
         _watched_process = os.getpid()
         atexit.unregister(_close)  # a forked child has inherited the registration
         atexit.register(_close)
-        if not threading.main_thread().is_alive() and _current is not None:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and not threading.main_thread().is_alive() and _current is not None:
             # The exit handlers run already, and will not come to ours: each event of this run is settled at once.
             _current.delivery.close()
         if _is_multiprocessing_child():
@@ -165,7 +171,8 @@ def _watch_end_of_process() -> None:
             from multiprocessing.util import Finalize
 
             Finalize(None, _close, exitpriority=-1000)
-    watch_sigterm(_report_termination)
+    if _current is not None:
+        watch_sigterm(_report_termination, _current.settings.flush_timeout + _LATE)
 
 
 def _report_termination() -> None:

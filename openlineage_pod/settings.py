@@ -51,6 +51,10 @@ MAX_EVENT_BYTES = "OPENLINEAGE_POD_MAX_EVENT_BYTES"
 """The largest event; of a larger one facets are left out in a fixed order (default 250000)."""
 REDACT = "OPENLINEAGE_POD_REDACT"
 """`false`: leave what looks like a credential in names and messages as it is (default true)."""
+GRACE_PERIOD = "OPENLINEAGE_POD_GRACE_PERIOD"
+"""Seconds that the pod has between SIGTERM and SIGKILL, for `openlineage-pod run` and `relay` (default 30)."""
+REPORT = "OPENLINEAGE_POD_REPORT"
+"""Set by `openlineage-pod run` for its command: a file for JSON lines about its datasets and facets."""
 STRICT = "OPENLINEAGE_POD_STRICT"
 """`true`: raise on misconfiguration at the start, for tests (default false)."""
 
@@ -58,7 +62,8 @@ MAX_NAME = 1024
 """Longest job name or namespace in characters; Marquez refuses longer namespaces."""
 
 _DEFAULT_FLUSH_TIMEOUT = 5.0
-_LONGEST_FLUSH_TIMEOUT = 3600.0
+_DEFAULT_GRACE_PERIOD = 30.0
+_MOST_SECONDS = 3600.0
 _DEFAULT_SPOOL_BYTES = 16 * 1024 * 1024
 _DEFAULT_EVENT_BYTES = 250_000
 _FEWEST_BYTES = 10_000
@@ -91,6 +96,7 @@ class Settings(NamedTuple):
     spool_max_bytes: int = _DEFAULT_SPOOL_BYTES
     max_event_bytes: int = _DEFAULT_EVENT_BYTES
     redact: bool = True
+    grace_period: float = _DEFAULT_GRACE_PERIOD
     strict: bool = False
     problems: tuple[str, ...] = ()
 
@@ -111,12 +117,13 @@ class Settings(NamedTuple):
             disabled=_boolean(environ, DISABLED, problems),
             inputs=_datasets(environ, INPUTS, problems),
             outputs=_datasets(environ, OUTPUTS, problems),
-            flush_timeout=_seconds(environ, problems),
+            flush_timeout=_seconds(environ, FLUSH_TIMEOUT, _DEFAULT_FLUSH_TIMEOUT, problems),
             last_resort=_last_resort(environ, problems),
             spool_dir=_path(environ, SPOOL_DIR, problems),
             spool_max_bytes=_bytes(environ, SPOOL_MAX_BYTES, _DEFAULT_SPOOL_BYTES, problems),
             max_event_bytes=_bytes(environ, MAX_EVENT_BYTES, _DEFAULT_EVENT_BYTES, problems),
             redact=_boolean(environ, REDACT, problems, default=True),
+            grace_period=_seconds(environ, GRACE_PERIOD, _DEFAULT_GRACE_PERIOD, problems),
             strict=_boolean(environ, STRICT, problems),
             problems=tuple(problems),
         )
@@ -248,22 +255,22 @@ def _datasets(environ: Mapping[str, str], variable: str, problems: list[str]) ->
     return tuple(datasets)
 
 
-def _seconds(environ: Mapping[str, str], problems: list[str]) -> float:
-    value = environ.get(FLUSH_TIMEOUT, "").strip()
+def _seconds(environ: Mapping[str, str], variable: str, default: float, problems: list[str]) -> float:
+    value = environ.get(variable, "").strip()
     if not value:
-        return _DEFAULT_FLUSH_TIMEOUT
+        return default
     try:
         seconds = float(value)
     except ValueError:
         seconds = -1
     # The comparison is false for nan, too.
-    if 0 <= seconds <= _LONGEST_FLUSH_TIMEOUT:
+    if 0 <= seconds <= _MOST_SECONDS:
         return seconds
     problems.append(
-        f"{FLUSH_TIMEOUT}={quoted(value)} is no number of seconds from 0 to {_LONGEST_FLUSH_TIMEOUT:g}; "
-        f"{_DEFAULT_FLUSH_TIMEOUT:g} is used. Example: {FLUSH_TIMEOUT}=5"
+        f"{variable}={quoted(value)} is no number of seconds from 0 to {_MOST_SECONDS:g}; {default:g} is used. "
+        f"Example: {variable}={default:g}"
     )
-    return _DEFAULT_FLUSH_TIMEOUT
+    return default
 
 
 def _last_resort(environ: Mapping[str, str], problems: list[str]) -> bool:

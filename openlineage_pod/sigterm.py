@@ -45,6 +45,10 @@ class _Undivided:
             if not self._depth and self._postponed is not None:
                 self._postponed()
 
+    def reset(self) -> None:
+        """Forget the blocks of the parent process, in a forked child."""
+        self.__init__()  # type: ignore[misc]
+
     def postpones(self, handle: Callable[[], None]) -> bool:
         """Say whether such a block is under way, which then calls `handle` at its end."""
         if self._depth:
@@ -58,8 +62,9 @@ undivided = _Undivided()
 class _Watch:
     """The one watch of this process. `report` is called once, by whoever comes first, and must not raise."""
 
-    def __init__(self, report: Callable[[], None]) -> None:
+    def __init__(self, report: Callable[[], None], limit: float) -> None:
         self._report = report
+        self._limit = limit
         self._handled = threading.Lock()
         self._handler: int | None = None
 
@@ -69,8 +74,7 @@ class _Watch:
             return
         if self._handled.acquire(blocking=False):
             self._handler = threading.get_ident()
-            self._report()
-            _die_by(signum)
+            self._report_and_die(signum)
         elif self._handler != threading.get_ident():
             # The listening thread is reporting and will end the process; this one must not go on with the job.
             threading.Event().wait()
@@ -83,34 +87,45 @@ class _Watch:
                 continue  # another signal, or by now another handler
             threading.Event().wait(_MAIN_THREAD_COMES)
             if self._handled.acquire(blocking=False):
-                self._report()
-                _die_by(signal.SIGTERM)
+                self._report_and_die(signal.SIGTERM)
+
+    def _report_and_die(self, signum: int) -> None:
+        # The report may wait for a lock that the interrupted job holds, such as that of one of its log handlers.
+        with guarded("limit the time of the report"):
+            timer = threading.Timer(self._limit, _die_by, (signum,))
+            timer.daemon = True
+            timer.start()
+        try:
+            self._report()
+        finally:  # also after a KeyboardInterrupt within the report
+            _die_by(signum)
 
 
-_listening_to: int | None = None
+# The two ends of the pipe that the listening thread reads.
+_pipe: tuple[int, int] | None = None
 
 
-def watch_sigterm(report: Callable[[], None]) -> None:
-    """Have `report` called when this process gets a SIGTERM, before it dies of it.
+def watch_sigterm(report: Callable[[], None], limit: float) -> None:
+    """Have `report` called when this process gets a SIGTERM, before it dies of it, `limit` seconds later at most.
 
     Only on the main thread, where Python allows signal handlers, and only if the application has set none.
     """
-    global _listening_to  # noqa: PLW0603
+    global _pipe  # noqa: PLW0603
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return
-    watch = _Watch(report)
+    watch = _Watch(report, limit)
     signal.signal(signal.SIGTERM, watch.handle)
     with guarded("listen to signals"):
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        if before != -1:
+        if before != -1 and (_pipe is None or before != _pipe[1]):
             # Somebody else's, such as asyncio's: theirs it stays, and the handler has to do.
             signal.set_wakeup_fd(before)
             os.close(reading)
             os.close(writing)
             return
-        _listening_to = writing
+        _pipe = reading, writing
         threading.Thread(target=watch.listen, args=(reading,), name="openlineage-pod-sigterm", daemon=True).start()
 
 
@@ -137,12 +152,18 @@ def _reset(signum: int) -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Let go of the pipe: a signal to the child must not pass for one to the parent."""
-    global _listening_to  # noqa: PLW0603
-    if _listening_to is not None:
-        if signal.set_wakeup_fd(-1) not in (_listening_to, -1):
-            return
-        _listening_to = None
+    """Leave the child without us: nobody listens there, and a signal to it must not pass for one to the parent."""
+    global _pipe  # noqa: PLW0603
+    undivided.reset()
+    if isinstance(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), _Watch):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if _pipe is not None:
+        before = signal.set_wakeup_fd(-1)
+        if before not in (_pipe[1], -1):
+            signal.set_wakeup_fd(before)
+        for end in _pipe:
+            os.close(end)
+        _pipe = None
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

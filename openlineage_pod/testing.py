@@ -60,10 +60,12 @@ def record_events(environ: Mapping[str, str] | None = None) -> Iterator[Recorded
 
     """
     recorded = Recorded()
-    recorded._runtime = Runtime(Settings.from_env(environ), connect=lambda _environ: recorded)
+    settings = Settings.from_env(environ)._replace(spool_dir=None)  # whose events would go to the recorder, too
+    recorded._runtime = Runtime(settings, connect=lambda _environ: recorded)
     before = replace_runtime(recorded._runtime)
     try:
         yield recorded
     finally:
         recorded._runtime.delivery.flush(_PATIENCE)
+        recorded._runtime.delivery.stop()
         replace_runtime(before)

@@ -394,7 +394,7 @@ def test_error_of_ours_does_not_reach_the_job(
         return 7
 
     with monkeypatch.context() as patched:
-        patched.setattr(lineage, "open_run", broken)
+        patched.setattr(lineage, "make_run", broken)
         assert load() == 7
     with monkeypatch.context() as patched, lineage_run("ingest"):
         patched.setattr(run, "Draft", broken)

@@ -6,6 +6,7 @@ Airflow carries a pod's log into its task log, so the line survives the pod.
 from __future__ import annotations
 
 import json
+import select
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._stderr import write_stderr
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX", "print_event"]
 
 PREFIX = "OPENLINEAGE_POD_EVENT"
-# Container runtimes split log lines at 16 KiB; room for the prefix is left.
-_LONGEST = 16 * 1024 - 256
+# A longer line is more than one write to a pipe, and what the job writes at the same time could get into it (pipe(7)).
+# Room for the prefix is left.
+_LONGEST = select.PIPE_BUF - 256
 
 
 def print_event(document: Mapping[str, Any], deadline: float) -> bool:
@@ -37,6 +39,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     if len(text) <= _LONGEST:
         yield f"{PREFIX} {text}"
         return
+    text = text.replace(" ", "\\u0020")  # within strings; some logs lose spaces at the ends of lines
     parts = [text[start : start + _LONGEST] for start in range(0, len(text), _LONGEST)]
     event = f"{document['run']['runId']}.{document['eventType']}"
     for number, part in enumerate(parts, 1):

@@ -2,6 +2,7 @@
 
     new/        one file per undelivered event, its JSON; the name sorts by time and names run, type and owner
     tmp/        files that are being written
+    open/       of each open run the terminal event that others report for it if its process ends without a word
     rejected/   events refused for good, beside the reason, and files that were no event
     owners/     one locked file per process that writes here; a lock that can be taken had an owner that is gone
     drain.lock  held by the one process that delivers what others left
@@ -18,10 +19,12 @@ import json
 import os
 import time
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from os.path import join
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import logger
+from openlineage_pod.events import is_event
 from openlineage_pod.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Spool"]
 
 _SUFFIX = ".json"
+# Seconds from which on it matters how often the size is looked up.
+_SLOW_LOOK = 0.005
+_HANDED_OVER = b"handed over"
 # What rejected/ keeps of a backend's answer.
 _LONGEST_REASON = 1000
 _LARGEST_EVENT = 64 * 1024 * 1024
@@ -39,7 +45,12 @@ class Entry(NamedTuple):
     """A file of new/: `<time>-<number>~<run id>~<event type>~<owner>.json`. Entries sort by time."""
 
     name: str
-    path: str
+    folder: str
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return join(self.folder, self.name)  # not kept: there may be many entries
 
     def part(self, index: int) -> str:
         """Return one of the parts of the name, or an empty text where a foreign file has none."""
@@ -72,10 +83,14 @@ class Spool:
     def __init__(self, path: str, max_bytes: int) -> None:
         self.path = path
         self._max_bytes = max_bytes
+        self._new = join(path, "new")
         self._numbers = itertools.count()
+        self._next_look = 0.0
+        self._last_time = 0
         self.owner = new_uuid7()
         self.failing = False
-        for folder in ("tmp", "new", "rejected", "owners"):
+        os.makedirs(path, mode=0o700, exist_ok=True)  # below, the mode is not that of the parents
+        for folder in ("tmp", "new", "open", "rejected", "owners"):
             os.makedirs(join(path, folder), mode=0o700, exist_ok=True)
         # Held, not to be closed, for the life of this process: nobody else shall take its events for left behind.
         unlocked = join(path, "tmp", self.owner)
@@ -93,46 +108,106 @@ class Spool:
         with suppress(OSError):
             os.unlink(join(self.path, "owners", self.owner))
 
-    def write(self, document: Mapping[str, Any]) -> Entry:
-        """Put an event into the spool.
+    def write(self, document: Mapping[str, Any], *, ours: bool = True) -> Entry:
+        """Put an event into the spool; one that is not `ours` is anybody's to deliver.
 
         Raises:
             OSError: it cannot be written, or the limit is reached.
 
         """
-        data = json.dumps(document, separators=(",", ":")).encode()
+        data = _json(document)
         if self._used + len(data) > self._max_bytes:
-            self._used = self._size()  # others deliver, too
+            if (began := time.monotonic()) >= self._next_look:
+                self._used = self._size()  # others deliver, too
+                # A system call for each file: not more than a tenth of the time.
+                took = time.monotonic() - began
+                self._next_look = time.monotonic() + (10 * took if took > _SLOW_LOOK else 0)
             if self._used + len(data) > self._max_bytes:
                 raise OSError(f"its limit of {self._max_bytes} bytes is reached")
-        run_id, event_type = document["run"]["runId"], document["eventType"]
-        name = f"{time.time_ns():020d}-{next(self._numbers):08d}~{run_id}~{event_type}~{self.owner}{_SUFFIX}"
-        entry = Entry(name, join(self.path, "new", name))
-        temporary = join(self.path, "tmp", name)
+        self._last_time = max(self._last_time, time.time_ns())  # in order also where the clock is set back
+        parts = (
+            f"{self._last_time:020d}-{next(self._numbers):08d}",
+            document["run"]["runId"],
+            document["eventType"],
+            self.owner if ours else "",
+        )
+        name = "~".join(parts) + _SUFFIX
+        entry = Entry(name, self._new)
+        self._put(entry.path, data)
+        self._used += len(data)
+        return entry
+
+    def _put(self, path: str, data: bytes) -> None:
+        """Have a file appear with all its data at once."""
+        temporary = join(self.path, "tmp", os.path.basename(path))
         try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(data)
-            os.rename(temporary, entry.path)
+            os.rename(temporary, path)
         except OSError:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        self._used += len(data)
-        return entry
 
-    def read(self, entry: Entry) -> dict[str, Any] | None:
+    # --- runs that end without a word
+
+    def bequeath(self, document: Mapping[str, Any]) -> None:
+        """Leave the terminal event that others report of a run should this process end without one.
+
+        Raises:
+            OSError: it cannot be written.
+
+        """
+        self._put(self._will(document["run"]["runId"]), _json(document))
+
+    def withdraw(self, run_id: str) -> None:
+        """Take back what was bequeathed: the run has a terminal event of its own in the spool."""
+        with suppress(OSError):
+            os.unlink(self._will(run_id))
+
+    def _will(self, run_id: str) -> str:
+        return join(self.path, "open", f"{run_id}~{self.owner}{_SUFFIX}")
+
+    def _inherit(self, *, all_of_them: bool) -> None:
+        """Report the runs whose processes have gone, the innermost of a process first.
+
+        The caller holds the lock for draining. A process that was killed between its terminal event and the
+        withdrawal has left both: that run is reported already.
+        """
+        try:
+            wills = sorted(os.listdir(join(self.path, "open")), reverse=True)  # UUIDv7: the last one started first
+        except OSError:
+            return
+        ended = {entry.run_id for entry in self.entries() if entry.part(2) != "START"} if wills else set()
+        for name in wills:
+            run_id, _, owner = name.removesuffix(_SUFFIX).partition("~")
+            path = join(self.path, "open", name)
+            if owner == self.owner or not (all_of_them or self._is_gone(owner)):
+                continue
+            if run_id not in ended and (document := self.read(Entry(name, join(self.path, "open")))) is not None:
+                if document["eventType"] == "FAIL":
+                    document["eventTime"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+                try:
+                    self.write(document, ours=False)
+                except OSError as error:
+                    logger.warning("the end of run %s is not reported: %s", run_id, error)
+                    continue
+            with suppress(OSError):
+                os.unlink(path)
+
+    def read(self, entry: Entry, *, set_aside: bool = True) -> dict[str, Any] | None:
         """Return an event, or None: it has gone, or was none and has been set aside in rejected/."""
         try:
             with open(entry.path, "rb") as file:
                 data = file.read(_LARGEST_EVENT)
         except OSError:
             return None
-        try:
+        with suppress(ValueError, RecursionError):
             document = json.loads(data)
-            if isinstance(document["run"]["runId"], str) and isinstance(document["eventType"], str):
+            if is_event(document):
                 return dict(document)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            pass
+        if not set_aside:
+            return None
         logger.warning("%s is no lineage event; it is set aside in rejected/", entry.path)
         with suppress(OSError):
             os.rename(entry.path, join(self.path, "rejected", entry.name))
@@ -153,8 +228,7 @@ class Spool:
         """Move an event that was refused for good into rejected/, beside the reason; say whether that succeeded."""
         record = {"reason": reason[:_LONGEST_REASON], "event": document}
         try:
-            with open(os.open(join(self.path, "rejected", entry.name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-                json.dump(record, file)
+            self._put(join(self.path, "rejected", entry.name), _json(record))
         except OSError:
             return False
         self.remove(entry)
@@ -166,30 +240,58 @@ class Spool:
             names = sorted(os.listdir(join(self.path, "new")))
         except OSError:
             return []
-        return [Entry(name, join(self.path, "new", name)) for name in names]
+        return [Entry(name, self._new) for name in names]
+
+    def hand_over(self) -> None:
+        """Say that this process delivers nothing itself: its events are for others while it still runs."""
+        with suppress(OSError):
+            os.pwrite(self._lock, _HANDED_OVER, 0)
 
     @contextmanager
-    def left_behind(self) -> Iterator[list[Entry]]:
-        """Give the entries whose owners are gone, oldest first, and keep others from delivering them meanwhile.
+    def left_behind(self, *, all_of_them: bool = False) -> Iterator[list[Entry]]:
+        """Give what others are to deliver, oldest first, and keep further ones from delivering it meanwhile.
 
-        None while another process is draining: one at a time.
+        That are the entries whose owners have gone or have handed them over, after the ends of the runs that nobody
+        reported; `all_of_them`: also those of living owners. None while another process is draining: one at a time.
         """
         with self._taken("drain.lock") as mine:
             if not mine:
                 yield []
                 return
-            gone: dict[str, bool] = {self.owner: False}
+            self._inherit(all_of_them=all_of_them)
+            theirs: dict[str, bool] = {}
             entries = []
             for entry in self.entries():
-                if entry.owner not in gone:
-                    gone[entry.owner] = self._is_gone(entry.owner)
-                if gone[entry.owner]:
+                owner = entry.owner
+                if owner not in theirs:
+                    theirs[owner] = self._is_gone(owner) or self._is_handed_over(owner)
+                if theirs[owner] or all_of_them:
                     entries.append(entry)
             yield entries
             with suppress(OSError):
-                for owner in os.listdir(join(self.path, "owners")):
-                    if owner != self.owner and gone.get(owner, self._is_gone(owner)):
-                        os.unlink(join(self.path, "owners", owner))
+                self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        """Delete what those that have gone left half-written, and their owner files."""
+        for name in os.listdir(join(self.path, "tmp")):
+            owner = name.removesuffix(_SUFFIX).rpartition("~")[2]
+            if "~" in name and owner != self.owner and self._is_gone(owner):
+                os.unlink(join(self.path, "tmp", name))
+        for owner in os.listdir(join(self.path, "owners")):
+            if owner != self.owner and self._is_gone(owner):
+                os.unlink(join(self.path, "owners", owner))
+
+    def is_in_use(self) -> bool:
+        """Say whether there is an event, or another living process that may write one."""
+        with suppress(OSError):
+            owners = [owner for owner in os.listdir(join(self.path, "owners")) if owner != self.owner]
+            return bool(self.entries()) or not all(map(self._is_gone, owners))
+        return False
+
+    def _is_handed_over(self, owner: str) -> bool:
+        with suppress(OSError), open(join(self.path, "owners", owner), "rb") as file:
+            return file.read() == _HANDED_OVER
+        return False
 
     def _is_gone(self, owner: str) -> bool:
         """Say whether the process that wrote under this name has ended; a foreign file has no living owner."""
@@ -222,3 +324,7 @@ class Spool:
                 with suppress(OSError):
                     total += file.stat().st_size
         return total
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()

@@ -19,7 +19,10 @@ import copy
 import json
 import logging
 import os
+import re
+import threading
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +35,7 @@ from openlineage_pod.events import to_run_event
 from openlineage_pod.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from openlineage.client import OpenLineageClient
     from openlineage.client.transport import Transport
@@ -50,8 +53,10 @@ _LONGEST_ANSWER = 200
 _LONGEST_MESSAGE = 4000
 _LONGEST_KEY = 64 * 1024
 _KEY_FILE_PROVIDER = "openlineage_pod.auth.ApiKeyFileTokenProvider"
-# Keys of an `auth` mapping whose values are no secrets.
-_NO_SECRETS = ("type", "path", "tokenEndpoint", "token_endpoint", "scope", "clientId", "client_id", "grantType")
+# What holds a credential by its name, in openlineage-python's configuration and in that of Kafka and the like.
+_SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential|auth|header")
+_NO_SECRET_NAME = re.compile(r"(?i)(type|path|url|endpoint|location|message_?key|user(name)?|key_?id)$")
+_PASSWORD_IN_URL = re.compile(r"://[^/:@\s]*:([^@]+)@")
 
 
 class Backend(Protocol):
@@ -74,7 +79,11 @@ class _ClientBackend:
     def emit(self, document: Mapping[str, Any]) -> None:
         try:
             # A new typed event for each attempt: the client changes the one it is given.
-            self._client.emit(to_run_event(document))
+            event = to_run_event(document)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"it is no run event: {error!r}") from error
+        try:
+            self._client.emit(event)
         except Exception as error:
             KeyRefusedError.raise_for(error, self._keys)
             raise
@@ -126,7 +135,8 @@ def _http_backend(environ: Mapping[str, str]) -> Backend:
     from openlineage_pod.delivery.http import HttpBackend  # deferred: it imports requests
 
     path = environ.get(settings.API_KEY_FILE)
-    key = KeyFile(path) if path else environ.get("OPENLINEAGE_API_KEY")
+    # Stripped: a secret that was made with echo ends in a line break, which no header can have.
+    key = KeyFile(path) if path else environ.get("OPENLINEAGE_API_KEY", "").strip()
     return HttpBackend(environ["OPENLINEAGE_URL"], environ.get("OPENLINEAGE_ENDPOINT"), key)
 
 
@@ -189,10 +199,11 @@ class _DiscreetFilter(logging.Filter):
         super().__init__()
         self.redactor = redactor
         self.is_configuring = True
+        self._thread = threading.current_thread()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite one record, and say whether it may pass."""
-        if self.is_configuring:
+        if self.is_configuring and threading.current_thread() is self._thread:
             return False
         record.msg, record.args = _one_line(self.redactor.text(record.getMessage())), ()
         return True
@@ -204,6 +215,8 @@ def _discreet_loggers(redactor: Redactor) -> Iterator[None]:
     discreet = _DiscreetFilter(redactor)
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("openlineage.")]
     for logger in loggers:
+        for before in [one for one in logger.filters if isinstance(one, _DiscreetFilter)]:
+            logger.removeFilter(before)
         logger.addFilter(discreet)
     try:
         yield
@@ -218,7 +231,7 @@ def _http_from_url(environ: Mapping[str, str]) -> dict[str, Any]:
     if path := environ.get(settings.API_KEY_FILE):
         config["auth"] = {"type": _KEY_FILE_PROVIDER, "path": path}
     elif key := environ.get("OPENLINEAGE_API_KEY"):
-        config["auth"] = {"type": "api_key", "apiKey": key}
+        config["auth"] = {"type": "api_key", "apiKey": key.strip()}
     return config
 
 
@@ -250,20 +263,36 @@ def _key_files(transport: Any) -> list[KeyFile]:
 
 def configured_secrets(environ: Mapping[str, str]) -> set[str]:
     """Return the credentials that the environment configures, to be masked wherever they turn up."""
-    secrets = {environ.get("OPENLINEAGE_API_KEY", "")}
+    secrets: set[str] = set()
     for name, value in environ.items():
-        if name.startswith("OPENLINEAGE__") and "AUTH" in name:
+        if name in ("OPENLINEAGE_URL", "OPENLINEAGE_API_KEY"):
+            secrets |= _secrets(value, name)
+        elif name.startswith("OPENLINEAGE__"):
             try:
-                auth = json.loads(value)
+                secrets |= _secrets(json.loads(value), name)
             except (ValueError, RecursionError):
-                auth = value
-            if isinstance(auth, dict):
-                secrets |= {text for key, text in auth.items() if isinstance(text, str) and key not in _NO_SECRETS}
-            elif not name.endswith(("TYPE", "PATH", "ENDPOINT")):
-                secrets.add(str(auth))
-    with suppress(OSError, ValueError), open(environ.get(settings.API_KEY_FILE) or os.devnull) as file:
-        secrets.add(file.read(_LONGEST_KEY).strip())
-    return secrets
+                secrets |= _secrets(value, name)
+    path = environ.get(settings.API_KEY_FILE)
+    with suppress(OSError, ValueError):
+        if path and os.path.isfile(path):  # no pipe, which might block
+            with open(path) as file:
+                secrets.add(file.read(_LONGEST_KEY).strip())
+    # An error message may quote one line of it.
+    return secrets | {line.strip() for secret in secrets for line in secret.splitlines()}
+
+
+def _secrets(value: Any, name: str) -> set[str]:
+    """Return what of a piece of configuration under this name is a credential."""
+    if isinstance(value, Mapping):
+        own = {key: f"{name}.{key}" if "header" in name.lower() else str(key) for key in value}
+        return {secret for key, item in value.items() for secret in _secrets(item, own[key])}
+    if isinstance(value, list):
+        return {secret for item in value for secret in _secrets(item, name)}
+    if not isinstance(value, str):
+        return set()
+    password = _PASSWORD_IN_URL.search(value)
+    is_secret = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name)
+    return {secret for secret in (password and password[1], is_secret and value.strip()) if secret}
 
 
 def _with_url(config: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -340,7 +369,8 @@ class _AskingProducer:
     def flush(self, timeout: float = -1) -> int:
         left: int = self._producer.flush(timeout)
         if self._refusals:
-            raise OSError(f"Kafka did not take the event: {self._refusals.pop()}")
+            refusals, self._refusals = self._refusals, []
+            raise OSError(f"Kafka did not take the event: {refusals[0]}")
         return left
 
     def _answered(self, error: Any, _message: Any) -> None:

@@ -3,8 +3,8 @@
     job's threads          intake thread                              lane threads
     submit(draft) ──► inbox ──► document, masked, limited, spooled ──► transport, retried
 
-The intake never waits for the network, so an event is in the spool within milliseconds whatever the backend does. One
-lane delivers the events of a run in their order; while a backlog builds up, further lanes start, each run bound to one.
+The intake never waits for the network, so an event is in the spool within milliseconds whatever the backend does. A
+lane takes a run and delivers its events in their order; while a backlog of runs builds up, further lanes start.
 
 Between the job's threads and ours there is one queue and one table of unsettled events. What becomes of an event is
 decided by whoever claims it; that is what makes every event counted once, also when the deadline of the exit overtakes
@@ -15,23 +15,26 @@ it while it interrupts `submit` itself.
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 import threading
 import time
 from collections import deque
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty, PriorityQueue, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod._guard import ConfigurationError, guarded, logger
+from openlineage_pod._guard import ConfigurationError, guarded, logger, masking
+from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.last_resort import print_event
 from openlineage_pod.delivery.report import DeliveryReport
 from openlineage_pod.delivery.retry import RetryPolicy, is_transient
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect, describe
-from openlineage_pod.events import Draft, to_document
+from openlineage_pod.events import Draft, last_will, to_document
 from openlineage_pod.limits import limited
 from openlineage_pod.redaction import Redactor
+from openlineage_pod.sigterm import undivided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +47,7 @@ __all__ = ["Delivery"]
 
 # What is printed after the deadline goes to a pipe that is normally read at once.
 _PRINT_TIMEOUT = 0.2
-# With a spool, the exit does not wait longer than this for a backend that has not accepted anything of late.
+# With a spool, the exit does not wait longer than this for a backend that accepts nothing.
 _SPOOLED_EXIT = 0.7
 # How long one event may hold up the others of its lane.
 _PATIENCE = 10.0
@@ -65,15 +68,29 @@ _HEAD_START = 0.01
 class _Item:
     """An event on its way: first a draft, then its document, or only its place in the spool."""
 
-    __slots__ = ("_unclaimed", "document", "draft", "entry", "number", "run_id")
+    __slots__ = ("_unclaimed", "_unprepared", "document", "draft", "entry", "is_will", "number", "run_id")
 
-    def __init__(self, number: int, draft: Draft) -> None:
+    def __init__(self, number: int, draft: Draft, *, is_will: bool = False) -> None:
         self.number = number
+        self.is_will = is_will
         self.run_id = draft.run_id
         self.draft: Draft | None = draft
         self.document: dict[str, Any] | None = None
         self.entry: Entry | None = None
         self._unclaimed = [True]
+        self._unprepared = [True]
+
+    def prepare(self) -> bool:
+        """Take over the making of the document; True for one caller only."""
+        try:
+            return self._unprepared.pop()  # atomic
+        except IndexError:
+            return False
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the document is there, or the place in the spool."""
+        return self.document is not None or self.entry is not None
 
     def claim(self) -> bool:
         """Take over the say in what becomes of the event; True for one caller only."""
@@ -101,8 +118,9 @@ class Delivery:
         self._settings = settings
         self._connect = connect
         self._retry = RetryPolicy()
-        self._redactor = Redactor(configured_secrets(settings.environ), patterns=settings.redact)
-        self._inbox: SimpleQueue[_Item] = SimpleQueue()
+        # The intake replaces it by one that knows the configured keys: one of them may be in a file.
+        self._redactor = Redactor()
+        self._inbox: SimpleQueue[_Item | None] = SimpleQueue()
         self._unsettled: dict[int, _Item] = {}
         self._numbers = itertools.count()
         self._counts = dict.fromkeys(DeliveryReport._fields, 0)
@@ -112,9 +130,12 @@ class Delivery:
         self._intake: threading.Thread | None = None
         self._spool: Spool | None = None
         self._lanes: list[_Lane] = []
-        # Run id -> its lane and how many of its events are there.
-        self._bound: dict[str, tuple[_Lane, int]] = {}
-        self._binding = threading.Lock()
+        # Run id -> its events, in order. A run is in `ready`, or in `aside`, or with a lane, and with one only.
+        self._queued: dict[str, list[_Item]] = {}
+        self._queueing = threading.Lock()
+        # By the number of a run's next event, so that a parent's end comes after those of its children.
+        self.ready: PriorityQueue[tuple[float, str]] = PriorityQueue()
+        self.aside: deque[str] = deque()
         self._drainer: threading.Thread | None = None
         # Queues and not events: put() is reentrant, and may interrupt the very get() that waits.
         self._waiting: list[SimpleQueue[None]] = []
@@ -123,6 +144,12 @@ class Delivery:
         self._healthy = False
         self._failing = False
         self._overflowing = False
+        self._stopped = False
+        self._closing_end: float | None = None
+        self._reported: DeliveryReport | None = None
+        # When the backend last accepted an event, or was first asked to.
+        self._last_progress: float | None = None
+        self.next_second_try = 0.0
 
     def submit(self, draft: Draft) -> None:
         """Take over an event; returns within microseconds, without any I/O."""
@@ -134,43 +161,69 @@ class Delivery:
             # An exit handler of the job that runs after ours reports a run of its own.
             self.close()
 
+    def bequeath(self, draft: Draft) -> None:
+        """Have a run's terminal event reported by others should this process end without one; it takes a spool."""
+        if self._settings.spool_dir:
+            self._inbox.put(_Item(next(self._numbers), draft, is_will=True))
+            self._start()
+
     def flush(self, timeout: float | None = None) -> DeliveryReport:
         """Wait up to `timeout` seconds (default: the flush timeout) until all events so far are settled."""
         timeout = self._settings.flush_timeout if timeout is None else timeout
         self._wait(time.monotonic() + timeout)
         return self.report()
 
-    def close(self) -> DeliveryReport:
-        """Deliver within what is left of the flush timeout, print the rest, and say what became of the events."""
+    def close(self, within: float | None = None) -> DeliveryReport:
+        """Deliver within what is left of the flush timeout, print the rest, and say what became of the events.
+
+        `within`: seconds that it may take at most, where there is less than the flush timeout.
+        """
         started = time.monotonic()
+        # A signal handler may close while the end of the process is closing already.
+        limits = (self._exit_budget, within, self._closing_end and self._closing_end - started)
+        self._exit_budget = max(0.0, min(limit for limit in limits if limit is not None))
         self._closed = True
         if self._unsettled:
             self._start()  # a signal may have interrupted the job's thread before it got there
-        end = started + self._exit_budget
+        end = self._closing_end = started + self._exit_budget
         # The reserve is for printing: the whole must not exceed the flush timeout.
         deadline = end - min(_PRINT_TIMEOUT, self._exit_budget / 10)
-        self._retry.close(deadline)
-        for lane in list(self._lanes):
-            lane.wake()
+        with undivided:  # a handler that closes once more must not find their locks taken
+            self._retry.close(deadline)
+            self._wake_lanes()  # what stepped aside is tried once more
         try:
             self._wait(deadline, at_exit=True)
             if self._drainer is not None and not sys.is_finalizing():
                 self._drainer.join(max(0.0, self._exit_deadline(deadline, started) - time.monotonic()))
         finally:
-            if self._unsettled and self._lanes and not (self._failing or self._healthy) and self._spool is None:
-                logger.warning("the lineage backend has given no answer yet")
             # Also when Ctrl-C interrupts the wait: what is undelivered must not go without a word.
             print_deadline = max(end, time.monotonic() + _PRINT_TIMEOUT / 2)
-            for item in list(self._unsettled.values()):
-                self._keep(item, print_deadline)
+            has_no_answer = self._unsettled and self._lanes and not (self._failing or self._healthy)
+            self._keep_all(print_deadline)
             self._wait(print_deadline)  # for those that a thread of ours is printing at the moment
+            if has_no_answer and self._spool is None:
+                logger.warning("the lineage backend has given no answer yet")
             self._exit_budget = max(0.0, end - time.monotonic())
+            self._closing_end = None
             if self._spool is not None:
                 self._spool.release()
         report = self.report()
-        if report.delivered != sum(report):
+        if report.delivered != sum(report) and report != self._reported:
+            self._reported = report
             logger.warning("at exit not all lineage events were delivered: %s", report)
         return report
+
+    def _keep_all(self, deadline: float) -> None:
+        """Leave everything undelivered where it can be found."""
+        with suppress(Empty):
+            while True:  # shared with the intake: what it has not come to yet is taken by one of the two
+                item = self._inbox.get_nowait()
+                if item is not None and item.is_will:
+                    self._prepare(item)
+                elif item is not None:
+                    self._keep(item, deadline)
+        for item in list(self._unsettled.values()):
+            self._keep(item, deadline)
 
     def report(self) -> DeliveryReport:
         """Return what has become of the events so far."""
@@ -178,6 +231,12 @@ class Delivery:
             counts = dict(self._counts)
         counts["pending"] += len(self._unsettled)
         return DeliveryReport(**counts)
+
+    def stop(self) -> None:
+        """End the threads once they have done what is queued; for tests, which make many deliveries in one process."""
+        self._inbox.put(None)
+        self._stopped = True
+        self._wake_lanes()
 
     def abandon(self) -> None:
         """Let go of what a forked child has inherited and must not use."""
@@ -216,10 +275,14 @@ class Delivery:
             return -1  # changed by another thread meanwhile: look again
 
     def _exit_deadline(self, deadline: float, started: float) -> float:
-        """Return how long the exit waits: with the events safe in a spool, only for a backend that is well."""
-        if self._spool is None or (self._healthy and not self._failing):
+        """Return how long the exit waits: with the events safe in a spool, only while the backend accepts some."""
+        if self._spool is None:
             return deadline
-        return min(deadline, started + _SPOOLED_EXIT)
+        if self._failing:
+            return min(deadline, started + _SPOOLED_EXIT)
+        if self._last_progress is None:
+            return deadline  # it has not been asked yet
+        return min(deadline, max(started, self._last_progress) + _SPOOLED_EXIT)
 
     def _is_running(self) -> bool:
         # While the interpreter is torn down (an unexhausted generator is closed then), no thread runs any more.
@@ -235,6 +298,10 @@ class Delivery:
                 self._intake = _started(self._take_in, "openlineage-pod-intake")
 
     def _take_in(self) -> None:
+        with guarded("read the configured keys"):
+            secrets = configured_secrets(self._settings.environ)
+            self._redactor = Redactor(secrets, patterns=self._settings.redact)
+            masking.redactor = Redactor(secrets)
         if self._settings.spool_dir:
             try:
                 self._spool = Spool(self._settings.spool_dir, self._settings.spool_max_bytes)
@@ -244,48 +311,55 @@ class Delivery:
                     self._settings.spool_dir,
                     error,
                 )
+        self._tell_waiting()  # how long the end of the process waits depends on the spool
         while True:
             item = self._inbox.get()
+            if item is None:
+                return
             with guarded("prepare an event"):
                 self._prepare(item)
             with guarded("queue an event"):
-                if not item.is_claimed:
-                    self._lane_for(item.run_id).put(item)
+                if not item.is_claimed and not item.is_will:
+                    self._queue(item)
 
     def _prepare(self, item: _Item) -> None:
         """Make the document, and put it into the spool; from there on only its place is kept."""
-        document = self._document(item)
-        if document is None:
+        if not item.prepare() or item.draft is None:
             return
+        draft, item.draft = item.draft, None
+        document = self._document(draft)
+        if item.is_will:
+            self._leave(document)
+            return
+        if draft.event_type == "START":
+            self._leave(last_will(document))
+        item.document = document
         if self._spool is not None:
             self._write(item, document, self._spool)
+            if draft.event_type != "START":
+                self._spool.withdraw(item.run_id)
         if item.entry is not None:
             return
-        item.document, item.draft = document, None
-        if len(self._unsettled) > _MOST_IN_MEMORY:
-            if not self._overflowing:
-                self._overflowing = True
-                logger.warning("more than %d lineage events are undelivered; further ones are printed", _MOST_IN_MEMORY)
-            self._keep(item, time.monotonic() + _PRINT_TIMEOUT)
-        else:
+        if len(self._unsettled) <= _MOST_IN_MEMORY:
             self._overflowing = False
+            return
+        if not self._overflowing:
+            self._overflowing = True
+            logger.warning("more than %d lineage events are undelivered; further ones are printed", _MOST_IN_MEMORY)
+        self._print(item, time.monotonic() + _PRINT_TIMEOUT)
 
-    def _document(self, item: _Item) -> dict[str, Any] | None:
+    def _leave(self, will: dict[str, Any]) -> None:
+        """Leave the terminal event of a run to others, should this process end without one."""
+        if self._spool is not None and not self._spool.failing:
+            with suppress(OSError):  # what is wrong with the spool, the event itself will tell
+                self._spool.bequeath(will)
+
+    def _document(self, draft: Draft) -> dict[str, Any]:
         """Return the event as it may leave this pod: within the size limit, and without credentials."""
-        draft = item.draft
-        if draft is None:
-            return item.document
-        document, left_out = limited(to_document(draft), self._settings.max_event_bytes)
-        if left_out:
-            logger.warning(
-                "the %s event of job %s exceeds OPENLINEAGE_POD_MAX_EVENT_BYTES=%d; left out: %s",
-                draft.event_type,
-                draft.job_name,
-                self._settings.max_event_bytes,
-                ", ".join(left_out)[:500],
-            )
-        redacted: dict[str, Any] = self._redactor.document(document)
-        return redacted
+        limit = self._settings.max_event_bytes
+        document, _ = limited(to_document(draft), limit)
+        # Masking may make it longer.
+        return limited(self._redactor.document(document), limit)[0]
 
     def _write(self, item: _Item, document: dict[str, Any], spool: Spool) -> None:
         try:
@@ -296,34 +370,54 @@ class Delivery:
                 logger.warning("the spool %s cannot be written to (%s); events are kept in memory", spool.path, error)
         else:
             spool.failing = False
-            # A few stay in memory, too, for the case that the directory vanishes.
-            item.draft, item.document = None, document if len(self._unsettled) <= _MOST_KEPT else None
+            if len(self._unsettled) > _MOST_KEPT:  # a few stay in memory, too: the directory may vanish
+                item.document = None
 
     # --- lanes
 
-    def _lane_for(self, run_id: str) -> _Lane:
-        """Return the lane of the run, or bind it to the emptiest; a new one starts while all have a backlog."""
-        with self._binding:
-            lane, count = self._bound.get(run_id, (None, 0))
-            if lane is None:
-                lane = min(self._lanes, key=lambda lane: lane.ahead, default=None)
-                if lane is None or (lane.ahead >= _BACKLOG and len(self._lanes) < _MOST_LANES):
-                    backend = self._lanes[0].another_backend() if self._lanes else None
-                    if not self._lanes or backend is not None:
-                        lane = _Lane(self, backend)
-                        self._lanes.append(lane)
-            assert lane is not None  # noqa: S101  the first pass of a run made one
-            self._bound[run_id] = (lane, count + 1)
-            lane.ahead += 1
-            return lane
+    def _queue(self, item: _Item) -> None:
+        """Put an event behind the others of its run, and the run where a lane finds it."""
+        with self._queueing:
+            events = self._queued.setdefault(item.run_id, [])
+            events.append(item)
+            if len(events) == 1:
+                self.ready.put((item.number, item.run_id))
+        self.start_lane()
 
-    def _released(self, item: _Item) -> None:
-        """Note that an event has left its lane; with the last one of a run there, the run is bound no longer."""
-        with self._binding:
-            lane, count = self._bound.pop(item.run_id)
-            lane.ahead -= 1
-            if count > 1:
-                self._bound[item.run_id] = (lane, count - 1)
+    def _wake_lanes(self) -> None:
+        for _ in list(self._lanes):
+            self.ready.put((math.inf, ""))
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a lane without work ends."""
+        return self._stopped
+
+    def start_lane(self) -> None:
+        """Start the first lane; or, while runs wait behind a backend that is well, a further one."""
+        with self._queueing:
+            backend = None
+            if self._lanes:
+                is_backlog = self.ready.qsize() >= _BACKLOG * len(self._lanes) and len(self._lanes) < _MOST_LANES
+                if is_backlog and self._healthy and not self._failing:
+                    backend = self._lanes[0].another_backend()
+                if backend is None:
+                    return
+            self._lanes.append(_Lane(self, backend))
+
+    def next_of(self, run_id: str) -> _Item:
+        """Return the next event of a run that is with a lane."""
+        return self._queued[run_id][0]
+
+    def next_turn(self, run_id: str) -> None:
+        """Take the settled event of a run away, and have the run wait for its next turn if there are others."""
+        with self._queueing:
+            events = self._queued[run_id]
+            del events[0]
+            if events:
+                self.ready.put((events[0].number, run_id))
+            else:
+                del self._queued[run_id]
 
     def _first_backend(self) -> Backend | None:
         """Import and connect; runs on the first lane."""
@@ -339,6 +433,8 @@ class Delivery:
             logger.warning("%s", error)
         except Exception as error:
             logger.warning("no lineage transport can be built: %s", describe(error, self._redactor))
+        if backend is None and self._spool is not None:
+            self._spool.hand_over()
         if backend is not None and self._spool is not None:
             with guarded("start the draining of the spool"):
                 self._drainer = _started(lambda: self._drain(backend), "openlineage-pod-drainer")
@@ -355,9 +451,13 @@ class Delivery:
         if document is None and item.entry is not None and self._spool is not None:
             document = self._spool.read(item.entry)
         if document is None:
-            logger.warning("%s has gone from the spool, and was not delivered from here", item.entry)
+            where = item.entry.path if item.entry is not None else "its document, which could not be made,"
+            logger.warning("an event is lost: %s has gone", where)
             self._settle(item, "pending")
             return True
+        if self._last_progress is None:
+            self._last_progress = time.monotonic()
+            self._tell_waiting()
         try:
             self._retry.call(lambda: backend.emit(document), self._on_failure, patience)
         except Exception as error:
@@ -366,7 +466,7 @@ class Delivery:
                 return False
             self._reject(item, document, error)
         else:
-            self._healthy, self._failing = True, False
+            self._healthy, self._failing, self._last_progress = True, False, time.monotonic()
             if item.entry is not None and self._spool is not None:
                 self._spool.remove(item.entry)
             self._settle(item, "delivered")
@@ -395,31 +495,12 @@ class Delivery:
         self._tell_waiting()
 
     def _drain(self, backend: Backend) -> None:
-        """Deliver what processes before this one left in the spool; a run whose event fails is left for the next."""
-        spool = self._spool
-        if spool is None:
-            return
-        with guarded("drain the spool"), spool.left_behind() as entries:
-            failed: set[str] = set()
-            for entry in entries:
-                if entry.run_id in failed:
-                    continue
-                document = spool.read(entry)
-                if document is None:
-                    continue
-                try:
-                    backend.emit(document)
-                except Exception as error:
-                    if not is_transient(error):
-                        reason = describe(error, self._redactor)
-                        logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)
-                        spool.reject(entry, document, reason)
-                        continue
-                    failed.add(entry.run_id)
-                    if self._closed:
-                        return
-                else:
-                    spool.remove(entry)
+        """Deliver what processes before this one left in the spool."""
+        if self._spool is not None:
+            with guarded("drain the spool"), self._spool.left_behind() as entries:
+                # A connection of its own: transports other than HTTP are not known to bear two threads.
+                backend = backend.another() or self._connect(self._settings.environ) or backend
+                drain(self._spool, entries, backend.emit, self._redactor, lambda: self._closed)
 
     # --- settling
 
@@ -440,13 +521,15 @@ class Delivery:
 
     def _keep(self, item: _Item, deadline: float) -> None:
         """Leave an undelivered event where it can be found: in the spool, or else on stderr."""
-        spool = self._spool
-        if spool is not None and not item.is_claimed and not (item.entry and spool.has(item.entry)):
-            item.entry = None
-            with guarded("spool an event"):
-                document = self._document(item)
-                if document is not None:
-                    self._write(item, document, spool)
+        with guarded("keep an event"):
+            if time.monotonic() < deadline:  # else there is no time left to make the document
+                self._prepare(item)
+            while not (item.is_prepared or item.is_claimed) and time.monotonic() < deadline:
+                time.sleep(0.001)  # the intake is preparing it at the moment
+            if self._spool is not None and item.entry is not None and not self._spool.has(item.entry):
+                item.entry = None  # the directory has vanished
+                if item.document is not None:
+                    self._write(item, item.document, self._spool)
         if item.entry is not None:
             self._settle(item, "spooled")
         else:
@@ -459,66 +542,57 @@ class Delivery:
         printed = False
         if self._settings.last_resort:
             with guarded("print an event"):
-                document = self._document(item)
-                printed = document is not None and print_event(document, deadline)
+                printed = item.document is not None and print_event(item.document, deadline)
         self._finish(item, as_what if printed or as_what == "rejected" else "pending")
 
 
 class _Lane:
-    """A thread that delivers the events of the runs bound to it, each run's in their order.
+    """A thread that takes runs, one after the other, and delivers their events in order.
 
-    An event that keeps failing steps aside with the later ones of its run, and is tried again from time to time.
+    A run whose event keeps failing steps aside, with its later events, and is tried again from time to time.
     """
 
     def __init__(self, delivery: Delivery, backend: Backend | None) -> None:
-        self.ahead = 0
         self._delivery = delivery
         self._backend = backend
         self._is_first = backend is None
-        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
-        self._aside: dict[str, deque[_Item]] = {}
         _started(self._run, "openlineage-pod-lane")
-
-    def put(self, item: _Item) -> None:
-        """Queue an event."""
-        self._queue.put(item)
-
-    def wake(self) -> None:
-        """Have the events that stepped aside tried once more, because the process is ending."""
-        self._queue.put(None)
 
     def another_backend(self) -> Backend | None:
         """Return a backend for another lane, or None if there is none yet or the transport allows only one."""
         return self._backend.another() if self._backend is not None else None
 
     def _run(self) -> None:
+        delivery = self._delivery
         if self._is_first:
-            self._backend = self._delivery._first_backend()
+            self._backend = delivery._first_backend()
         while True:
             try:
-                item = self._queue.get(timeout=self._delivery.second_try if self._aside else None)
+                _, run_id = delivery.ready.get(timeout=delivery.second_try if delivery.aside else None)
             except Empty:
-                item = None
+                run_id = ""
             with guarded("deliver an event"):
-                if item is None:
+                if run_id:
+                    delivery.start_lane()
+                    self._deliver(run_id, _PATIENCE)
+                elif delivery.is_stopped:
+                    return
+                # Also while there is no end of other runs.
+                if not run_id or time.monotonic() >= delivery.next_second_try:
                     self._try_aside()
-                elif item.run_id in self._aside:
-                    self._aside[item.run_id].append(item)
-                elif not self._settled(item, _PATIENCE):
-                    self._aside[item.run_id] = deque([item])
 
     def _try_aside(self) -> None:
-        for run_id, items in list(self._aside.items()):
-            while items and self._settled(items[0], 0):
-                items.popleft()
-            if not items:
-                del self._aside[run_id]
+        self._delivery.next_second_try = time.monotonic() + self._delivery.second_try
+        with suppress(IndexError):
+            for _ in range(len(self._delivery.aside)):
+                self._deliver(self._delivery.aside.popleft(), 0)
 
-    def _settled(self, item: _Item, patience: float) -> bool:
-        settled = self._delivery.deliver(item, self._backend, patience)
-        if settled:
-            self._delivery._released(item)
-        return settled
+    def _deliver(self, run_id: str, patience: float) -> None:
+        delivery = self._delivery
+        if delivery.deliver(delivery.next_of(run_id), self._backend, patience):
+            delivery.next_turn(run_id)
+        else:
+            delivery.aside.append(run_id)
 
 
 def _started(target: Callable[[], None], name: str) -> threading.Thread:

@@ -105,7 +105,7 @@ def test_what_was_delivered_is_not_printed(receiver: Receiver, jobs: Jobs) -> No
 
 
 def test_a_long_event_is_printed_in_parts(jobs: Jobs, refused: str) -> None:
-    """An event above 16 KiB is printed in numbered lines below that size, and the parts joined are its JSON."""
+    """A long event is printed in numbered lines, and the parts joined are its JSON."""
     finished = jobs.run(
         """
         from openlineage_pod import lineage_run
@@ -120,7 +120,7 @@ def test_a_long_event_is_printed_in_parts(jobs: Jobs, refused: str) -> None:
     long = finished.printed[0]
     assert types(finished.printed) == ["START", "COMPLETE"] * 2
     assert long["run"]["facets"]["sql"]["query"] == "line é\n" * 12_000
-    parts = [line.split()[1] for line in finished.stderr.splitlines() if re.match(r"OPENLINEAGE_POD_EVENT 1?\d/", line)]
+    parts = [line.split()[1] for line in finished.stderr.splitlines() if re.match(r"OPENLINEAGE_POD_EVENT \d+/", line)]
     assert parts[0] == f"1/{len(parts) // 2}"
 
 

@@ -1,0 +1,59 @@
+"""Delivering what others left in a spool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from openlineage_pod._guard import logger
+from openlineage_pod.delivery.retry import is_transient
+from openlineage_pod.delivery.transport import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from openlineage_pod.delivery.spool import Entry, Spool
+    from openlineage_pod.redaction import Redactor
+
+__all__ = ["drain"]
+
+
+def drain(
+    spool: Spool,
+    entries: Iterable[Entry],
+    emit: Callable[[dict[str, Any]], None],
+    redactor: Redactor,
+    is_over: Callable[[], bool],
+) -> BaseException | None:
+    """Deliver entries in their order; a run whose event fails is left for the next time. Return the last failure.
+
+    Args:
+        spool: where they are; what is accepted is deleted there, what is refused for good is set aside.
+        entries: from `Spool.left_behind`, whose lock the caller holds.
+        emit: delivers one event or raises.
+        redactor: for messages.
+        is_over: whether to stop after a failure.
+
+    """
+    failure: BaseException | None = None
+    failed: set[str] = set()
+    for entry in entries:
+        if entry.run_id in failed:
+            continue
+        document = spool.read(entry)
+        if document is None:
+            continue
+        try:
+            emit(document)
+        except Exception as error:
+            if not is_transient(error):
+                reason = describe(error, redactor)
+                logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)
+                spool.reject(entry, document, reason)
+                continue
+            failure = error
+            failed.add(entry.run_id)
+            if is_over():
+                break
+        else:
+            spool.remove(entry)
+    return failure

@@ -1,0 +1,306 @@
+"""The size limit: what an event loses, in which order, and what it never loses."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openlineage_pod.limits import limited
+from openlineage_pod.spec import facet
+from tests.conftest import PARENT_RUN_ID
+
+RUN_ID = "01938a60-0000-7000-8000-000000000000"
+STATISTICS = "inputStatistics"
+LEAST = 5_000
+"""Below this the parent, the error and the tag alone may not fit."""
+
+
+def event(**sizes: int) -> dict[str, Any]:
+    """Return an event with everything in it that may be left out, each so large as `sizes` says (default: small)."""
+
+    def text(name: str) -> str:
+        return "x" * sizes.get(name, 10)
+
+    job = {"namespace": "airflow", "name": "etl.ingest"}
+    return {
+        "eventType": "FAIL",
+        "eventTime": "2026-01-01T00:00:00+00:00",
+        "producer": "https://example.com/producer",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+        "run": {
+            "runId": RUN_ID,
+            "facets": {
+                "own_large": facet("TagsRunFacet", text=text("own_large")),
+                "own_small": facet("TagsRunFacet", text=text("own_small")),
+                "parent": facet("ParentRunFacet", run={"runId": PARENT_RUN_ID}, job=job),
+                "kubernetes_pod": facet("TagsRunFacet", name=text("kubernetes_pod")),
+                "errorMessage": facet(
+                    "ErrorMessageRunFacet", message=text("message"), stackTrace=text("stackTrace") + "the end"
+                ),
+            },
+        },
+        "job": {
+            "namespace": "airflow",
+            "name": "etl.ingest.load",
+            "facets": {
+                "jobType": facet("JobTypeJobFacet", jobType="JOB"),
+                "sql": facet("TagsRunFacet", query=text("sql")),
+            },
+        },
+        "inputs": [
+            {
+                "namespace": "s3://lake",
+                "name": "accounts",
+                "facets": {
+                    "schema": facet("SchemaDatasetFacet", fields=[{"name": text("input_schema")}]),
+                    "quality": facet("TagsRunFacet", text=text("quality")),
+                },
+                "inputFacets": {STATISTICS: facet("InputStatisticsInputDatasetFacet", note=text(STATISTICS))},
+            }
+        ],
+        "outputs": [
+            {
+                "namespace": "postgres://warehouse:5432",
+                "name": "crm.public.accounts",
+                "facets": {
+                    "schema": facet("SchemaDatasetFacet", fields=[{"name": text("schema")}]),
+                    "columnLineage": facet("ColumnLineageDatasetFacet", fields={text("columnLineage"): {}}),
+                },
+                "outputFacets": {"outputStatistics": facet("OutputStatisticsOutputDatasetFacet", rowCount=1)},
+            }
+        ],
+    }
+
+
+def size(document: Any) -> int:
+    """Return the bytes of a document's JSON."""
+    return len(json.dumps(document, separators=(",", ":")))
+
+
+def identity(document: dict[str, Any]) -> Any:
+    """Return what an event may never lose."""
+    entries = [(entry["namespace"], entry["name"]) for entry in document["inputs"] + document["outputs"]]
+    fixed = {key: document[key] for key in ("eventType", "eventTime", "producer", "schemaURL")}
+    job = (document["job"]["namespace"], document["job"]["name"])
+    return fixed, document["run"]["runId"], document["run"]["facets"].get("parent"), job, entries
+
+
+def tag_of(document: dict[str, Any]) -> str:
+    """Return the value of the tag that tells what was left out."""
+    (tag,) = [tag for tag in document["run"]["facets"]["tags"]["tags"] if tag["key"] == "openlineage_pod_left_out"]
+    assert tag["source"] == "OPENLINEAGE_POD"
+    return str(tag["value"])
+
+
+def test_below_the_limit() -> None:
+    """An event within the limit, to the byte, stays as it is and gets no tag."""
+    document = event()
+    before = copy.deepcopy(document)
+    assert limited(document, size(document)) == (before, [])
+    assert limited(document, size(document) - 1)[1] != []
+
+
+def test_given_event_is_not_changed() -> None:
+    """Cutting makes a copy: the job's own objects are not touched."""
+    document = event(own_large=20_000)
+    before = copy.deepcopy(document)
+    limited(document, 10_000)
+    assert document == before
+
+
+ORDER = [
+    "own_large",
+    "sql",
+    "own_small",
+    f"accounts:{STATISTICS}",
+    "accounts:quality",
+    "crm.public.accounts:outputStatistics",
+    "crm.public.accounts:columnLineage",
+    "crm.public.accounts:schema",
+    "accounts:schema",
+    "errorMessage.stackTrace",
+    "errorMessage.message",
+    "kubernetes_pod",
+    "errorMessage",
+]
+SIZES = {
+    "own_large": 9_000,
+    "sql": 8_000,
+    "own_small": 7_000,
+    STATISTICS: 9_500,
+    "quality": 8_500,
+    "columnLineage": 6_000,
+    "schema": 9_800,
+    "input_schema": 9_700,
+    "stackTrace": 20_000,
+    "message": 12_000,
+    "kubernetes_pod": 4_000,
+}
+
+
+def test_order() -> None:
+    """Facets go group by group as documented, within a group the largest first, whatever the sizes of the groups."""
+    _, left_out = limited(event(**SIZES), 1)
+    assert left_out[: len(ORDER)] == ORDER
+
+
+def test_no_more_than_needed() -> None:
+    """For every limit what is left out is a beginning of the order, and never more than for a smaller limit."""
+    document = event(**SIZES)
+    before = len(ORDER)
+    for limit in range(LEAST, size(document), 1_000):
+        cut, left_out = limited(document, limit)
+        assert left_out == ORDER[: len(left_out)]
+        assert size(cut) <= limit
+        assert len(left_out) <= before
+        before = len(left_out)
+    assert before == 1
+
+
+def test_end_of_the_stack_trace_stays() -> None:
+    """Of a long stack trace and a long message the last 4,000 characters stay: they say what happened."""
+    cut, left_out = limited(event(stackTrace=100_000, message=100_000), 20_000)
+    error = cut["run"]["facets"]["errorMessage"]
+    assert left_out[-2:] == ["errorMessage.stackTrace", "errorMessage.message"]
+    assert (len(error["stackTrace"]), error["stackTrace"][-8:]) == (4_001, "xthe end")
+    assert (error["stackTrace"][0], error["message"]) == ("…", "…" + "x" * 4_000)
+
+
+def test_identity_stays_at_any_limit() -> None:
+    """Even where nothing fits, the run, the job, the parent and the names of all datasets stay."""
+    document = event(**SIZES)
+    for limit in (1, 100, 1_000, 3_000):
+        cut, _ = limited(document, limit)
+        assert identity(cut) == identity(document)
+        assert cut["job"]["facets"] == {"jobType": document["job"]["facets"]["jobType"]}
+
+
+def test_tag() -> None:
+    """A cut event names in a tag what is missing, beside the tags that it had."""
+    document = event(own_large=21_000, sql=20_000)
+    theirs = {"key": "team", "value": "crm", "source": "USER"}
+    document["run"]["facets"]["tags"] = facet("TagsRunFacet", tags=[theirs])
+    cut, left_out = limited(document, 10_000)
+    assert cut["run"]["facets"]["tags"]["tags"][0] == theirs
+    assert tag_of(cut) == ", ".join(left_out) == "own_large, sql"
+
+
+def test_many_left_out() -> None:
+    """A tag that would become long itself is shortened, and says how many there are."""
+    document = event()
+    document["run"]["facets"].update({f"own_{number}": facet("TagsRunFacet", n=number) for number in range(500)})
+    cut, left_out = limited(document, LEAST)
+    assert tag_of(cut).endswith(f"… ({len(left_out)} in all)")
+    assert len(tag_of(cut)) < 520
+    assert size(cut) <= LEAST
+
+
+def with_datasets(count: int, name: str, *, facets: int) -> dict[str, Any]:
+    """Return an event with many datasets that have so many facets each."""
+    document = event()
+    document["outputs"] = [
+        {
+            "namespace": "s3://lake",
+            "name": f"{name}_{number}",
+            "facets": {f"facet_{index}": {"text": "x" * 100} for index in range(facets)},
+        }
+        for number in range(count)
+    ]
+    return document
+
+
+def without_facets(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what is left if all is left out."""
+    return limited(document, 1)[0]
+
+
+@pytest.mark.parametrize("facets", [1, 2])
+def test_many_datasets(facets: int) -> None:
+    """However many facets it takes, the result is within the limit."""
+    document = with_datasets(4_000, "accounts", facets=facets)
+    limit = size(without_facets(document)) + 2_000
+    cut, left_out = limited(document, limit)
+    assert len(left_out) > 3_900
+    assert size(cut) <= limit
+
+
+def test_names_that_json_escapes() -> None:
+    """The tag takes no more room than was left for it, also where the names are in another script."""
+    document = with_datasets(20, "取引先" * 20, facets=1)
+    limit = size(document) - 1_500
+    cut, left_out = limited(document, limit)
+    assert left_out
+    assert size(cut) <= limit
+
+
+def test_own_tags() -> None:
+    """The users' own tags are no exception: where they alone exceed the limit, they go, too."""
+    document = event()
+    tags = [{"key": f"key_{number}", "value": "x" * 100, "source": "USER"} for number in range(1_000)]
+    document["run"]["facets"]["tags"] = facet("TagsRunFacet", tags=tags)
+    cut, _ = limited(document, 20_000)
+    assert size(cut) <= 20_000
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"run": {"errorMessage": {"message": None, "stackTrace": None}}},
+        {"run": {"errorMessage": ["no", "mapping"]}},
+        {"run": {"tags": "no mapping"}},
+        {"run": {"tags": {"tags": None}}},
+        {"run": {"tags": {}}},
+        {"job": {"jobType": None}},
+    ],
+    ids=json.dumps,
+)
+def test_odd_facets(odd: dict[str, Any]) -> None:
+    """A facet that is not shaped as its schema says costs at most itself, never the event."""
+    document = event(own_large=20_000, kubernetes_pod=20_000)
+    for holder, facets in odd.items():
+        document[holder]["facets"].update(facets)
+    cut, _ = limited(document, LEAST)
+    assert identity(cut) == identity(document)
+    assert size(cut) <= LEAST
+
+
+FACETS = st.dictionaries(
+    st.text(max_size=20).filter(lambda key: key not in ("parent", "tags", "jobType", "errorMessage", "kubernetes_pod")),
+    st.text(max_size=3_000) | st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
+    max_size=6,
+)
+DATASETS = st.lists(
+    st.fixed_dictionaries(
+        {"namespace": st.text(max_size=20), "name": st.text(max_size=100)},
+        optional={"facets": FACETS, "inputFacets": FACETS, "outputFacets": FACETS},
+    ),
+    max_size=5,
+)
+
+
+PARTS = st.fixed_dictionaries({"run": FACETS, "job": FACETS, "inputs": DATASETS, "outputs": DATASETS})
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(PARTS, st.integers(0, 20_000), st.integers(1, 40_000))
+def test_any_event(parts: dict[str, Any], trace: int, limit: int) -> None:
+    """Any event keeps its identity, is within the limit wherever that is possible, and tells exactly what it lost."""
+    document = event(stackTrace=trace)
+    document["run"]["facets"].update(parts["run"])
+    document["job"]["facets"].update(parts["job"])
+    document |= {"inputs": parts["inputs"], "outputs": parts["outputs"]}
+    cut, left_out = limited(document, limit)
+    assert identity(cut) == identity(document)
+    if not left_out:
+        assert cut == document
+        assert size(cut) <= limit
+        return
+    assert tag_of(cut)
+    least, everything = limited(document, 1)
+    assert left_out == everything[: len(left_out)]
+    assert size(cut) <= max(limit, size(least))

@@ -1,0 +1,202 @@
+"""Redaction: credentials are masked wherever they stand, ordinary text stays, and the time is linear."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openlineage_pod.redaction import Redactor
+
+SECRET = "hunter2"  # noqa: S105
+
+MASKED = {
+    "postgresql://etl:hunter2@warehouse:5432/crm": "postgresql://etl:***@warehouse:5432/crm",
+    "redis://:hunter2@cache:6379/0": "redis://:***@cache:6379/0",
+    "could not connect to 'mysql://etl:hunter2@db/shop', nor to postgres://etl:hunter2@db": (
+        "could not connect to 'mysql://etl:***@db/shop', nor to postgres://etl:***@db"
+    ),
+    "jdbc:postgresql://db/crm?user=etl&password=hunter2&ssl=true": (
+        "jdbc:postgresql://db/crm?user=etl&password=***&ssl=true"
+    ),
+    "https://lake/accounts?sig=hunter2%3D&se=2026": "https://lake/accounts?sig=***&se=2026",
+    "https://s3/a?X-Amz-Signature=hunter2&X-Amz-Date=1": "https://s3/a?X-Amz-Signature=***&X-Amz-Date=1",
+    "https://api/v1?access_token=hunter2": "https://api/v1?access_token=***",
+    "https://api/v1?api-key=hunter2#top": "https://api/v1?api-key=***",
+    "Server=db;Uid=etl;Pwd=hunter2;Database=crm": "Server=db;Uid=etl;Pwd=***;Database=crm",
+    "AWS_SECRET_ACCESS_KEY=hunter2/hunter2+hunter2==": "AWS_SECRET_ACCESS_KEY=***",
+    "PGPASSWORD: hunter2": "PGPASSWORD: ***",
+    "{'user': 'etl', 'password': 'hunter2'}": "{'user': 'etl', 'password': '***'}",
+    '{"client_secret": "hunter2", "scope": "all"}': '{"client_secret": "***", "scope": "all"}',
+    "connect(token='hunter2', retries=3)": "connect(token='***', retries=3)",
+    "Authorization: Bearer hunter2.hunter2-hunter2_hunter2": "Authorization: ***",
+    "sent 'bearer hunter2hunter2'": "sent 'bearer ***'",
+    "Authorization: Basic aHVudGVyMg==": "Authorization: ***",
+}
+
+
+@pytest.mark.parametrize("text", MASKED)
+def test_what_looks_like_a_credential(text: str) -> None:
+    """A password of a URI, a named secret and a bearer token are masked, and what is around them stays."""
+    assert Redactor().text(text) == MASKED[text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("postgresql://etl:hunter2@hunter2@warehouse/crm", id="at-sign-in-password"),
+        pytest.param("connect(password='my hunter2, really')", id="quoted-with-spaces"),
+        pytest.param("connect(password='a;hunter2&b')", id="quoted-with-separators"),
+        pytest.param(json.dumps(json.dumps({"password": SECRET})), id="json-in-json"),
+        pytest.param("Authorization: Token hunter2", id="other-scheme"),
+    ],
+)
+def test_the_whole_credential(text: str) -> None:
+    """No part of a credential is left over: a password may hold an `@`, a quoted value blanks and separators."""
+    assert SECRET not in Redactor().text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abfss://lake@acme.dfs.core.windows.net/accounts",
+        "ssh://git@github.com/acme/etl.git",
+        "https://lake:8443/@scope/package",
+        "postgres://warehouse:5432/crm.public.accounts",
+        "kafka://broker-1:9092,broker-2:9092",
+        "s3://lake/tokens/secrets/passwords.csv",
+        "tokenize the secretary's passwords",
+        "SELECT token, password, secret FROM crm.sessions WHERE signature IS NOT NULL",
+        "the bearer of bad news",
+        "2026-11-21T08:02:34.560942+00:00",
+        "a = 1; key: value; author=Ada",
+        "ratio 3:4 at 10:30, user@example.com",
+        "",
+    ],
+)
+def test_ordinary_text(text: str) -> None:
+    """Names, dates, addresses, prose and SQL that hold no credential stay as they are."""
+    assert Redactor().text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Basic statistics of accounts",
+        "basic authentication failed",
+        "signal: 15",
+        "sigma=0.5",
+        "tokenizer=wordpiece",
+        "secretary: Ada",
+    ],
+)
+def test_words_that_begin_like_one(text: str) -> None:
+    """A word that only begins like the name of a credential names none."""
+    assert Redactor().text(text) == text
+
+
+def test_line_after_a_colon() -> None:
+    """A source line of a stack trace that ends with a colon does not take the next line for its credential."""
+    trace = '  File "job.py", line 3, in main\n    with secret:\n  File "vault.py", line 9, in __enter__\n'
+    assert Redactor().text(trace) == trace
+
+
+def test_configured_secrets_everywhere() -> None:
+    """The configured keys are masked wherever they stand, whatever is in them, and also without the patterns."""
+    subject = Redactor(["k3y+(with)[signs].*", "longer-k3y+(with)[signs].*"], patterns=False)
+    assert subject.text("path/k3y+(with)[signs].*/x") == "path/***/x"
+    assert subject.text("xlonger-k3y+(with)[signs].*x") == "x***x"
+    assert Redactor(["key-1", "key-1-of-mine"]).text("key-1-of-mine") == "***"
+    assert subject.text("password=other") == "password=other"
+
+
+def test_secrets_too_short_to_be_some() -> None:
+    """An empty or very short key masks nothing: it would make every text unreadable."""
+    assert Redactor(["", "a", "abc"]).text("abcabc a") == "abcabc a"
+
+
+def test_document() -> None:
+    """In a document every text is masked at any depth; numbers, keys and what is no text stay."""
+    document = {
+        "name": "redis://:hunter2@cache",
+        "lists": [["token=hunter2", 1, None, True, 1.5], {"deep": {"deeper": "pwd=hunter2"}}],
+        "password": None,
+        "fields": [{"name": "password", "type": "text"}, {"name": "token", "type": "text"}],
+    }
+    assert Redactor().document(document) == {
+        "name": "redis://:***@cache",
+        "lists": [["token=***", 1, None, True, 1.5], {"deep": {"deeper": "pwd=***"}}],
+        "password": None,
+        "fields": [{"name": "password", "type": "text"}, {"name": "token", "type": "text"}],
+    }
+
+
+def test_document_is_not_changed() -> None:
+    """The document that was given stays as it was."""
+    document = {"run": {"facets": {"own": ["token=hunter2"]}}}
+    before = json.dumps(document)
+    Redactor().document(document)
+    assert json.dumps(document) == before
+
+
+def test_text_under_the_name_of_a_credential() -> None:
+    """A setting dumped as a mapping is masked like the same setting dumped as a text."""
+    masked = Redactor().document({"connection": {"user": "etl", "password": SECRET, "api_key": SECRET}})
+    assert masked == {"connection": {"user": "etl", "password": "***", "api_key": "***"}}
+
+
+def test_configured_secret_as_a_key() -> None:
+    """A configured key is masked also where a mapping has it as its key."""
+    assert SECRET not in json.dumps(Redactor([SECRET]).document({"tags": {f"x-{SECRET}": "1"}}))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_any_document(document: Any) -> None:
+    """Any JSON comes back as JSON of the same shape, and masking it again changes nothing."""
+    subject = Redactor([SECRET])
+    once = subject.document(document)
+    assert type(once) is type(document)
+    assert subject.document(once) == once
+
+
+@given(st.text(), st.text())
+def test_configured_secret_in_any_text(before: str, after: str) -> None:
+    """No text around a configured key keeps it from being masked."""
+    assert SECRET not in Redactor([SECRET], patterns=False).text(f"{before}{SECRET}{after}").replace("***", "\0")
+
+
+REPEATED = ["a", "x-", " ", "password ", "token=", "token \t", "://", "://a:", "://a:b@", "bearer ", "basic a", "'\""]
+GLUED = ["token", "secret-", "api_key", "signature"]
+
+
+def seconds(unit: str, length: int) -> float:
+    """Return the processor time that masking a text of so many characters takes."""
+    text, subject = unit * (length // len(unit)), Redactor([SECRET])
+    started = time.process_time()
+    subject.text(text)
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize("unit", REPEATED)
+def test_megabyte(unit: str) -> None:
+    """A text of 1 MB takes less than two seconds of processor time, whatever it consists of."""
+    assert seconds(unit, 1_000_000) < 2
+
+
+@pytest.mark.parametrize("unit", GLUED)
+def test_names_glued_together(unit: str) -> None:
+    """The time grows with the length of the text and not with its square, also for one long word of names."""
+    # By the square, 16 KB take 64 times as long as 2 KB.
+    short = min(seconds(unit, 2_000) for _ in range(5))
+    assert seconds(unit, 16_000) < 20 * short + 0.02

@@ -1,0 +1,477 @@
+"""Replay: finds the events in spools, files and logs of any kind, and sends each once, oldest first."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from openlineage_pod import replay as replay_module
+from openlineage_pod._guard import ConfigurationError
+from openlineage_pod.delivery.last_resort import _lines
+from openlineage_pod.delivery.spool import Spool
+from openlineage_pod.events import to_document
+from openlineage_pod.replay import replay
+from tests.delivery.test_spool import another_process, names
+from tests.delivery.test_worker import draft
+from tests.integration.harness import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Event = dict[str, Any]
+
+
+def event(number: int, event_type: str = "START", *, size: int = 0, second: int | None = None) -> Event:
+    """Return an event of the run of that number, at that second (default: as the number), with a facet of that size."""
+    facets = {"own": {"text": " ".join(str(index) for index in range(size // 5))}} if size else {}
+    time = f"2026-01-01T00:00:{number if second is None else second:02d}.000000+00:00"
+    return to_document(draft(number, event_type)._replace(event_time=time, run_facets=facets))
+
+
+def lines(*events: Event) -> list[str]:
+    """Return the last-resort lines of events."""
+    return [line for one in events for line in _lines(one)]
+
+
+class Replayed(NamedTuple):
+    """What a replay did."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Setting:
+    """A backend, and a folder for what is to be replayed."""
+
+    def __init__(self, receiver: Receiver, folder: Path) -> None:
+        self.receiver = receiver
+        self.folder = folder
+        self.spool = folder / "spool"
+        self._numbers = itertools.count()
+
+    def file(self, *texts: str, end: str = "\n") -> str:
+        """Write a file of these lines."""
+        path = self.folder / f"task-{next(self._numbers)}.log"
+        path.write_bytes("".join(f"{text}{end}" for text in texts).encode())
+        return str(path)
+
+    def left_behind(self, *events: Event) -> str:
+        """Put events into the spool as a process that has ended."""
+        spool = Spool(str(self.spool), 1 << 20)
+        for one in events:
+            spool.write(one)
+        spool.release()
+        spool.abandon()
+        return str(self.spool)
+
+    def replay(self, *paths: str, **how: Any) -> Replayed:
+        """Replay these paths to the backend."""
+        out, err = io.StringIO(), io.StringIO()
+        status = replay(paths, self.receiver.environ, out=out, err=err, **how)
+        return Replayed(status, out.getvalue(), err.getvalue())
+
+    def sent(self) -> list[str]:
+        """Return what the backend has accepted, as `<job> <event type>`."""
+        return [f"{one['job']['name']} {one['eventType']}" for one in self.receiver.events()]
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Iterator[Setting]:
+    """Run a backend that accepts everything."""
+    receiver = Receiver()
+    yield Setting(receiver, tmp_path)
+    receiver.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up a failing event at once."""
+    monkeypatch.setattr(replay_module, "_PATIENCE", 0.0)
+
+
+STAMP = "2026-11-21T08:00:00.000000000Z"
+FORMATS: dict[str, Callable[[str], str]] = {
+    "bare": lambda line: line,
+    "airflow": lambda line: f"[2026-11-21, 08:00:00 UTC] {{pod_manager.py:477}} INFO - [base] {line}",
+    "airflow-2.10": lambda line: f"[2026-11-21T08:00:00.000+0000] {{pod_manager.py:536}} INFO - [base] {line}",
+    "airflow-3": lambda line: json.dumps(
+        {"timestamp": STAMP, "level": "info", "event": f"[base] {line}", "logger": "airflow.task.operators"}
+    ),
+    "airflow-3-in-one": lambda line: json.dumps({"event": f"container said:\n{line}\nand more", "timestamp": STAMP}),
+    "cri": lambda line: f"{STAMP} stderr F {line}",
+    "docker": lambda line: json.dumps({"log": f"{line}\n", "stream": "stderr", "time": STAMP}),
+    "kubectl": lambda line: f"[pod/ingest-x2k/base] {STAMP} {line}",
+    "nested": lambda line: json.dumps({"severity": "ERROR", "jsonPayload": {"message": line}, "labels": ["a"]}),
+    "indented": lambda line: f"    {line}",
+}
+
+
+@pytest.mark.parametrize("size", [0, 40_000], ids=["one-line", "parts"])
+@pytest.mark.parametrize("how", FORMATS)
+def test_log(how: str, size: int, setting: Setting) -> None:
+    """Last-resort lines are found in a log of any kind, whole and in parts, with what surrounds them."""
+    events = [event(1, size=size), event(2, size=size)]
+    printed = [FORMATS[how](line) for line in lines(*events)]
+    path = setting.file("INFO - a line of the job", *printed, '{"event": "done"}', "", "{not json")
+    assert setting.replay(path) == (0, "", "2 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.receiver.events() == events
+
+
+def test_line_ends_and_text_behind(setting: Setting) -> None:
+    """Windows line ends, colour codes and text behind the event do not hurt."""
+    (first,), parts = lines(event(1)), lines(event(2, size=40_000))
+    path = setting.file(f"\x1b[31m{first}\x1b[0m", *parts, f"{lines(event(3))[0]} and more", end="\r\n")
+    assert setting.replay(path).status == 0
+    assert setting.receiver.events() == [event(1), event(2, size=40_000), event(3)]
+
+
+def test_reader_that_strips_lines(setting: Setting) -> None:
+    """A log whose writer strips the ends of lines, as Airflow does, holds the same event."""
+    one = event(1)
+    one["run"]["facets"]["own"] = {"_producer": "https://x", "_schemaURL": "https://x", "text": " " * 40_000}
+    assert setting.replay(setting.file(*[line.strip() for line in lines(one)])).status == 0
+    assert setting.receiver.events() == [one]
+
+
+def cut(line: str, *at: int) -> list[str]:
+    """Return a line as a container runtime writes it that splits it at these places."""
+    places = [0, *at, len(line)]
+    texts = [line[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [f"{STAMP} stderr {'F' if text is texts[-1] else 'P'} {text}" for text in texts]
+
+
+def test_partial_lines(setting: Setting) -> None:
+    """Lines that the container runtime has split (`P`) are joined to the last piece (`F`)."""
+    (first,), parts = lines(event(1)), lines(event(2, size=40_000))
+    pieces = [*cut(first, 100), *(piece for part in parts for piece in cut(part, 10, 3_000))]
+    assert setting.replay(setting.file(f"{STAMP} stderr F text", *pieces, f"{STAMP} stdout F text")).status == 0
+    assert setting.receiver.events() == [event(1), event(2, size=40_000)]
+
+
+def test_partial_lines_of_two_streams(setting: Setting) -> None:
+    """A line of the other stream between two pieces does not come between them."""
+    begin, end = cut(lines(event(1))[0], 100)
+    path = setting.file(begin, f"{STAMP} stdout P loading", f"{STAMP} stdout F  accounts", end)
+    assert setting.replay(path).status == 0
+    assert setting.receiver.events() == [event(1)]
+
+
+def test_parts_of_several_pods_at_once(setting: Setting) -> None:
+    """The parts of several events, one line of each pod in turn, come together again."""
+    events = [event(number, size=40_000) for number in range(1, 5)] + [event(1, "COMPLETE", size=40_000, second=9)]
+    rows = itertools.zip_longest(*(lines(one) for one in events))
+    mixed = [f"[pod/ingest-{index}/base] {line}" for row in rows for index, line in enumerate(row) if line]
+    assert setting.replay(setting.file(*mixed)).status == 0
+    assert setting.receiver.events() == events
+
+
+def test_parts_in_another_order(setting: Setting) -> None:
+    """Parts that a log collector has put into another order are joined by their numbers."""
+    one = event(1, size=200_000)
+    printed = lines(one)
+    assert len(printed) > 9
+    assert setting.replay(setting.file(*reversed(printed))).status == 0
+    assert setting.receiver.events() == [one]
+
+
+def test_missing_part(setting: Setting) -> None:
+    """An event of which a part is missing is a problem that names it, and the others are sent."""
+    printed = lines(event(1, size=40_000))
+    result = setting.replay(setting.file(*printed[:-1], *lines(event(2))))
+    assert result.status == 1
+    assert f"{event(1)['run']['runId']}.START there are {len(printed) - 1} of {len(printed)} parts" in result.err
+    assert setting.sent() == ["job_2 START"]
+
+
+def test_torn_line(setting: Setting) -> None:
+    """A line that breaks off is a problem that names the place, and the others are sent."""
+    (line,) = lines(event(1))
+    path = setting.file("text", line[:200], *lines(event(2)))
+    result = setting.replay(path)
+    assert (result.status, setting.sent()) == (1, ["job_2 START"])
+    assert f"{path}:2 holds an event that cannot be read" in result.err
+
+
+@pytest.mark.parametrize("text", ["OPENLINEAGE_POD_EVENT", "set OPENLINEAGE_POD_EVENT {}", "OPENLINEAGE_POD_EVENT []"])
+def test_prefix_without_an_event(text: str, setting: Setting) -> None:
+    """A line that only mentions the prefix is a problem at most, and nothing of it is sent."""
+    assert setting.replay(setting.file(text)).status == 1
+    assert setting.sent() == []
+
+
+def test_file_of_events(setting: Setting) -> None:
+    """A file with one event a line is sent; lines that are no events are passed over."""
+    texts = [json.dumps(event(1)), "", "# comment", json.dumps({"a": 1}), json.dumps([1]), json.dumps(event(2))]
+    assert setting.replay(setting.file(*texts)) == (0, "", "2 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.receiver.events() == [event(1), event(2)]
+
+
+@pytest.mark.parametrize("where", ["file", "log", "rejected"])
+def test_event_that_quotes_the_prefix(where: str, setting: Setting) -> None:
+    """An event whose error message quotes a last-resort line, such as a command's stderr, is not overlooked."""
+    one = event(1)
+    error = {"_producer": "https://x", "_schemaURL": "https://x", "programmingLanguage": "PYTHON"}
+    one["run"]["facets"]["errorMessage"] = {**error, "message": f"exit status 1: {lines(event(2))[0]}"}
+    text = {"file": json.dumps(one), "log": lines(one)[0], "rejected": json.dumps({"reason": "400", "event": one})}
+    setting.replay(setting.file(text[where]))
+    assert one in setting.receiver.events()
+
+
+def test_oldest_first(setting: Setting) -> None:
+    """Events of all sources are sent in the order of their times, and of the same time in the order found."""
+    spool = setting.left_behind(event(3), event(1))
+    path = setting.file(*lines(event(4), event(2), event(2, "RUNNING"), event(2, "COMPLETE")))
+    assert setting.replay(spool, path).status == 0
+    assert setting.sent() == [
+        "job_1 START",
+        "job_2 START",
+        "job_2 RUNNING",
+        "job_2 COMPLETE",
+        "job_3 START",
+        "job_4 START",
+    ]
+
+
+def test_each_once(setting: Setting) -> None:
+    """An event found in a spool, twice in a log, in parts and in a file is sent once, and goes from the spool."""
+    one, large = event(1), event(2, size=40_000)
+    spool = setting.left_behind(one, large)
+    log = setting.file(*lines(one, one), *lines(large), *lines(large))
+    file = setting.file(json.dumps(one), json.dumps(large, separators=(",", ":")))
+    assert setting.replay(log, spool, file, log).err == "2 sent, 0 rejected, 0 left, 0 problems\n"
+    assert setting.sent() == ["job_1 START", "job_2 START"]
+    assert names(setting.spool / "new") == []
+
+
+def test_each_line_twice(setting: Setting) -> None:
+    """A log in which each line stands twice, as after a broken connection to the pod, holds the event once."""
+    one = event(1, size=40_000)
+    doubled = [line for line in lines(one) for _ in range(2)]
+    assert setting.replay(setting.file(*doubled)) == (0, "", "1 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.receiver.events() == [one]
+
+
+def test_events_of_one_run_are_several(setting: Setting) -> None:
+    """Events of the same run that differ in type or time are not the same event."""
+    events = [event(1), event(1, "RUNNING"), event(1, "RUNNING", second=5), event(1, "COMPLETE", second=6)]
+    assert setting.replay(setting.file(*lines(*events))).status == 0
+    assert setting.receiver.events() == events
+
+
+def test_spool(setting: Setting) -> None:
+    """What the dead have left in a spool is sent and deleted."""
+    spool = setting.left_behind(event(1), event(2))
+    assert setting.replay(spool) == (0, "", "2 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.receiver.events() == [event(1), event(2)]
+    assert (names(setting.spool / "new"), names(setting.spool / "owners")) == ([], [])
+    assert setting.replay(spool) == (0, "", "0 sent, 0 rejected, 0 left, 0 problems\n")
+
+
+def test_spool_of_a_living_process(setting: Setting) -> None:
+    """The events of a process that still runs are left to it, which is told; once it is dead they are sent."""
+    setting.left_behind(event(3))
+    with another_process(setting.spool, 1, 2) as process:
+        result = setting.replay(str(setting.spool))
+        assert (result.status, setting.sent()) == (1, ["job_3 START"])
+        assert "2 events belong to processes that still run" in result.err
+        assert len(names(setting.spool / "new")) == 2
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        assert setting.replay(str(setting.spool)).status == 0
+    assert setting.sent() == ["job_3 START", "job_1 START", "job_2 START"]
+
+
+def test_no_spool(setting: Setting) -> None:
+    """A directory that is no spool is a problem, and stays as it is."""
+    (setting.folder / "other").mkdir()
+    result = setting.replay(str(setting.folder / "other"))
+    assert (result.status, names(setting.folder / "other")) == (1, [])
+    assert "is no spool" in result.err
+
+
+def test_foreign_files_in_a_spool(setting: Setting) -> None:
+    """Files in a spool that are no events are problems; they are kept, and the events are sent."""
+    spool = setting.left_behind(event(1))
+    for name, text in {
+        "torn": '{"run":',
+        "other": '{"a": 1}',
+        "part": '{"run": {"runId": "r"}, "eventType": "x"}',
+    }.items():
+        (setting.spool / "new" / name).write_text(text)
+    result = setting.replay(spool)
+    assert (result.status, setting.sent()) == (1, ["job_1 START"])
+    assert "3 problems" in result.err
+    kept = {**{path.name: path for path in (setting.spool / "rejected").iterdir()}}
+    kept |= {path.name: path for path in (setting.spool / "new").iterdir()}
+    assert set(kept) == {"torn", "other", "part"}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_left_in_the_spool(setting: Setting) -> None:
+    """An event that is not accepted stays in the spool, and so do the later ones of its run; the others are sent."""
+    spool = setting.left_behind(event(1), event(2), event(1, "COMPLETE", second=3), event(4))
+    setting.receiver.script({"job": "job_1", "event_type": "START", "status": 503})
+    result = setting.replay(spool)
+    assert result.status == 1
+    assert result.err.endswith("2 sent, 0 rejected, 2 left, 0 problems\n")
+    assert setting.sent() == ["job_2 START", "job_4 START"]
+    assert len(names(setting.spool / "new")) == 2
+    setting.receiver.script()
+    assert setting.replay(spool).status == 0
+    assert setting.sent()[2:] == ["job_1 START", "job_1 COMPLETE"]
+    assert names(setting.spool / "new") == []
+
+
+def test_refused_for_good(setting: Setting) -> None:
+    """A refused event is told with the answer, kept in rejected/ beside it, and the others of its run are sent."""
+    spool = setting.left_behind(event(1), event(1, "COMPLETE", second=2))
+    setting.receiver.script({"event_type": "START", "status": 422, "body": "no such job"})
+    result = setting.replay(spool)
+    assert result.status == 1
+    assert result.err.endswith("1 sent, 1 rejected, 0 left, 0 problems\n")
+    assert "no such job" in result.err
+    assert names(setting.spool / "new") == []
+    (record,) = (setting.spool / "rejected").iterdir()
+    content = json.loads(record.read_text())
+    assert content["event"] == event(1)
+    assert "422" in content["reason"]
+    assert "no such job" in content["reason"]
+
+
+def test_rejected_again(setting: Setting) -> None:
+    """The files of rejected/ can be replayed when the backend has been mended, and stay where they are."""
+    spool = setting.left_behind(event(1), event(2))
+    setting.receiver.script({"status": 400})
+    assert setting.replay(spool).status == 1
+    setting.receiver.script()
+    records = [str(path) for path in (setting.spool / "rejected").iterdir()]
+    assert setting.replay(*records) == (0, "", "2 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.sent() == ["job_1 START", "job_2 START"]
+    assert len(names(setting.spool / "rejected")) == 2
+
+
+def test_refused_from_a_log(setting: Setting) -> None:
+    """An event from a log that is refused is told with its place, and the log stays as it is."""
+    path = setting.file("text", *lines(event(1)))
+    before = Path(path).read_text()
+    setting.receiver.script({"status": 400})
+    result = setting.replay(path)
+    assert (result.status, Path(path).read_text()) == (1, before)
+    assert f"({path}:2)" in result.err
+
+
+@pytest.mark.usefixtures("impatient")
+def test_no_credential_in_messages(setting: Setting, tmp_path: Path) -> None:
+    """What a backend answers is shown without the key, also where it quotes it."""
+    setting.receiver.script({"status": 400, "body": "no access with key-1-of-mine"})
+    err = io.StringIO()
+    environ = {**setting.receiver.environ, "OPENLINEAGE_API_KEY": "key-1-of-mine"}
+    assert replay([setting.left_behind(event(1))], environ, out=io.StringIO(), err=err) == 1
+    kept = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "no access with ***" in err.getvalue()
+    assert "key-1-of-mine" not in err.getvalue() + kept
+
+
+def test_dry_run(setting: Setting) -> None:
+    """A dry run lists each event once with its place, oldest first, sends nothing and needs no transport."""
+    spool = setting.left_behind(event(3), event(1))
+    log = setting.file(*lines(event(2), event(2)))
+    before = sorted(str(path) for path in setting.folder.rglob("*"))
+    out, err = io.StringIO(), io.StringIO()
+    assert replay([spool, log], {}, dry_run=True, out=out, err=err) == 0
+    listed = out.getvalue().splitlines()
+    assert [line.split()[:3] for line in listed] == [
+        [event(number)["eventTime"], "START", f"default/job_{number}"] for number in (1, 2, 3)
+    ]
+    assert event(1)["run"]["runId"] in listed[0]
+    assert "task-0.log:" in listed[1]
+    assert err.getvalue() == "3 events would be sent, 0 problems\n"
+    assert setting.receiver.requests() == []
+    assert sorted(str(path) for path in setting.folder.rglob("*") if path.name != "drain.lock") == before
+
+
+def test_dry_run_moves_nothing(setting: Setting) -> None:
+    """A dry run tells of files that are no events, and leaves them where they are."""
+    spool = setting.left_behind(event(1))
+    (setting.spool / "new" / "torn").write_text('{"run":')
+    before = names(setting.spool / "new")
+    assert setting.replay(spool, dry_run=True).status == 1
+    assert names(setting.spool / "new") == before
+
+
+def test_unreadable_paths(setting: Setting) -> None:
+    """A path that cannot be read is a problem, and the others are sent."""
+    missing = str(setting.folder / "missing.log")
+    result = setting.replay(missing, setting.file(*lines(event(1))))
+    assert (result.status, setting.sent()) == (1, ["job_1 START"])
+    assert "missing.log: No such file" in result.err
+
+
+def test_bytes_that_are_no_text(setting: Setting) -> None:
+    """A log with bytes of another encoding is read all the same."""
+    path = setting.file(*lines(event(1)))
+    Path(path).write_bytes(b"caf\xe9 \xff\x00\n" + Path(path).read_bytes() + b"\x80")
+    assert setting.replay(path) == (0, "", "1 sent, 0 rejected, 0 left, 0 problems\n")
+
+
+def test_no_transport(setting: Setting) -> None:
+    """Without a transport nothing is sent, the reason is told, and everything stays."""
+    out, err = io.StringIO(), io.StringIO()
+    assert replay([setting.left_behind(event(1))], {}, out=out, err=err) == 1
+    assert "OPENLINEAGE_URL" in err.getvalue()
+    assert "1 left" in err.getvalue()
+    assert len(names(setting.spool / "new")) == 1
+
+
+def test_broken_transport(setting: Setting) -> None:
+    """A wrong configuration raises before anything is touched."""
+    spool = setting.left_behind(event(1))
+    with pytest.raises(ConfigurationError, match="OPENLINEAGE_URL"):
+        replay([spool], {"OPENLINEAGE_URL": "marquez"}, out=io.StringIO(), err=io.StringIO())
+    assert len(names(setting.spool / "new")) == 1
+    with another_process(setting.spool):
+        pass
+    assert setting.replay(spool).status == 0
+
+
+def test_nothing_found(setting: Setting) -> None:
+    """A log without any event is no failure, and needs no transport."""
+    err = io.StringIO()
+    assert replay([setting.file("text")], {}, out=io.StringIO(), err=err) == 0
+    assert err.getvalue() == "0 sent, 0 rejected, 0 left, 0 problems\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_on_a_terminal(setting: Setting) -> None:
+    """On a terminal a bar grows to its full length while the events are sent."""
+    err = Terminal()
+    path = setting.file(*lines(*(event(number) for number in range(1, 6))))
+    assert replay([path], setting.receiver.environ, out=io.StringIO(), err=err) == 0
+    bars = [text for text in err.getvalue().split("\r") if text.startswith("[")]
+    assert [bar.count("#") for bar in bars] == [6, 12, 18, 24, 30]
+    assert "] 5/5\n" in bars[-1]
+
+
+def test_many_events(setting: Setting) -> None:
+    """A log of thousands of lines with many events is read in one pass."""
+
+    def log() -> Iterable[str]:
+        for number in range(300):
+            yield from (f"INFO - line {index} of the job" for index in range(50))
+            yield from lines(event(number, second=number % 60))
+
+    assert setting.replay(setting.file(*log())).err == "300 sent, 0 rejected, 0 left, 0 problems\n"
+    assert len(setting.receiver.events()) == 300
