@@ -1,0 +1,142 @@
+"""TLS with real certificates: of an authority that nobody trusts, and of clients that have none."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import trustme
+
+from tests.faults.scene import WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.scene import Scene
+    from tests.integration.harness import Event
+
+JOB = """
+from openlineage_pod import lineage_run
+@lineage_run("job")
+def main():
+    return 42
+print(main())
+"""
+BOTH = ["job.START", "job.COMPLETE"]
+
+
+class TlsBackend(ThreadingHTTPServer):
+    """A backend behind TLS, on threads of this process; accepts every event."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.context = context
+        self.accepted: list[Event] = []
+
+    @property
+    def url(self) -> str:
+        """The value of `OPENLINEAGE_URL` for this backend."""
+        return f"https://127.0.0.1:{self.server_port}"
+
+    def events(self) -> list[Event]:
+        """Return the accepted events in the order of their arrival."""
+        return list(self.accepted)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shake hands on the thread of the connection: one that fails stops no other."""
+        with suppress(OSError), self.context.wrap_socket(request, server_side=True) as connection:
+            super().finish_request(connection, client_address)
+
+    def handle_error(self, _request: Any, _client_address: Any) -> None:
+        """Be silent about clients that went away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name is the base class's
+        """Be silent: the test reads the events."""
+
+    def do_POST(self) -> None:
+        """Accept an event."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        cast("TlsBackend", self.server).accepted.append(json.loads(body))
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@contextmanager
+def serving(authority: trustme.CA, clients: trustme.CA | None = None) -> Iterator[TlsBackend]:
+    """Run a backend with a certificate of `authority`, which lets in only clients with one of `clients`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    if clients is not None:
+        clients.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    with TlsBackend(context) as backend:
+        thread = threading.Thread(target=backend.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield backend
+        finally:
+            backend.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Return a certificate authority that no system knows."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
+    """Return the environment of a job that trusts the authority."""
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    return {"REQUESTS_CA_BUNDLE": str(bundle)}
+
+
+def test_a_trusted_certificate(scene: Scene, authority: trustme.CA, trusted: dict[str, str]) -> None:
+    """A backend whose certificate the job trusts gets both events."""
+    with serving(authority) as backend:
+        finished = scene.run(JOB, scene.environ(backend.url, 10) | trusted)
+        assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {"delivered": BOTH}
+    assert finished.stderr == ""
+
+
+def test_an_untrusted_certificate(scene: Scene, authority: trustme.CA) -> None:
+    """A backend whose certificate nobody vouches for gets nothing, and both events are kept."""
+    with serving(authority) as backend:
+        finished = scene.run(JOB, scene.environ(backend.url))
+        assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}
+    assert "CERTIFICATE_VERIFY_FAILED" in finished.log[0]
+
+
+def test_a_certificate_of_another_host(scene: Scene, authority: trustme.CA, trusted: dict[str, str]) -> None:
+    """A backend whose certificate is for another name gets nothing, and both events are kept."""
+    with serving(authority) as backend:
+        url = f"https://localhost:{backend.server_port}"
+        finished = scene.run(JOB, scene.environ(url, no_proxy="localhost") | trusted)
+        assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}
+
+
+def test_a_backend_that_wants_a_certificate_of_the_client(
+    scene: Scene, authority: trustme.CA, trusted: dict[str, str]
+) -> None:
+    """A backend that lets in only clients with a certificate gets nothing from one without, and both are kept."""
+    with serving(authority, clients=authority) as backend:
+        finished = scene.run(JOB, scene.environ(backend.url) | trusted)
+        assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}
+
+
+def test_plain_http_in_place_of_tls(scene: Scene, authority: trustme.CA) -> None:
+    """A backend behind TLS that is configured with http:// gets nothing, and both events are kept."""
+    with serving(authority) as backend:
+        finished = scene.run(JOB, scene.environ(backend.url.replace("https", "http")))
+        assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}
