@@ -59,8 +59,9 @@ _BACKLOG = 4
 _MOST_LANES = 64
 # Unsettled events that are kept in memory; spooled ones are on disk and do not count.
 _MOST_IN_MEMORY = 10_000
-# Spooled events that are kept in memory as well.
+# Spooled events whose documents are kept in memory as well, and those of which at least the place is.
 _MOST_KEPT = 100
+_MOST_AT_HAND = 1000
 # How long the first lane leaves the interpreter to the job before its imports compete for it.
 _HEAD_START = 0.01
 
@@ -70,11 +71,11 @@ class _Item:
 
     __slots__ = ("_unclaimed", "_unprepared", "document", "draft", "entry", "is_will", "number", "run_id")
 
-    def __init__(self, number: int, draft: Draft, *, is_will: bool = False) -> None:
+    def __init__(self, number: int, run_id: str, draft: Draft | None = None, *, is_will: bool = False) -> None:
         self.number = number
         self.is_will = is_will
-        self.run_id = draft.run_id
-        self.draft: Draft | None = draft
+        self.run_id = run_id
+        self.draft = draft
         self.document: dict[str, Any] | None = None
         self.entry: Entry | None = None
         self._unclaimed = [True]
@@ -103,6 +104,10 @@ class _Item:
     def is_claimed(self) -> bool:
         """Whether somebody has the say in it already."""
         return not self._unclaimed
+
+
+# Has the intake take up events that are in the spool alone.
+_READ_BACK = _Item(-1, "")
 
 
 class Delivery:
@@ -144,6 +149,9 @@ class Delivery:
         self._healthy = False
         self._failing = False
         self._overflowing = False
+        # Whether events of this process are in the spool alone, and have to be read back.
+        self._spilled = False
+        self._asked_for_more = False
         self._stopped = False
         self._closing_end: float | None = None
         self._reported: DeliveryReport | None = None
@@ -153,7 +161,7 @@ class Delivery:
 
     def submit(self, draft: Draft) -> None:
         """Take over an event; returns within microseconds, without any I/O."""
-        item = _Item(next(self._numbers), draft)
+        item = _Item(next(self._numbers), draft.run_id, draft)
         self._unsettled[item.number] = item
         self._inbox.put(item)
         self._start()
@@ -164,7 +172,7 @@ class Delivery:
     def bequeath(self, draft: Draft) -> None:
         """Have a run's terminal event reported by others should this process end without one; it takes a spool."""
         if self._settings.spool_dir:
-            self._inbox.put(_Item(next(self._numbers), draft, is_will=True))
+            self._inbox.put(_Item(next(self._numbers), draft.run_id, draft, is_will=True))
             self._start()
 
     def flush(self, timeout: float | None = None) -> DeliveryReport:
@@ -218,10 +226,9 @@ class Delivery:
         with suppress(Empty):
             while True:  # shared with the intake: what it has not come to yet is taken by one of the two
                 item = self._inbox.get_nowait()
-                if item is not None and item.is_will:
-                    self._prepare(item)
-                elif item is not None:
-                    self._keep(item, deadline)
+                if item is not None and item is not _READ_BACK and time.monotonic() < deadline:
+                    with guarded("prepare an event"):
+                        self._prepare(item)
         for item in list(self._unsettled.values()):
             self._keep(item, deadline)
 
@@ -252,12 +259,13 @@ class Delivery:
 
     def _wait(self, deadline: float, *, at_exit: bool = False) -> None:
         """Wait until all events so far are settled, or the deadline."""
-        last = next(self._numbers)
+        # What is read back from the spool gets new numbers.
+        last = math.inf if at_exit or self._spilled else next(self._numbers)
         started = time.monotonic()
         waiter: SimpleQueue[None] = SimpleQueue()
         self._waiting.append(waiter)
         try:
-            while self._is_running() and self._oldest(last) < last:
+            while self._is_running() and (self._oldest(last) < last or self._spilled):
                 until = self._exit_deadline(deadline, started) if at_exit else deadline
                 remaining = until - time.monotonic()
                 if remaining <= 0:
@@ -267,7 +275,7 @@ class Delivery:
         finally:
             self._waiting.remove(waiter)
 
-    def _oldest(self, none: int) -> int:
+    def _oldest(self, none: float) -> float:
         """Return the number of the oldest unsettled event, or `none`."""
         try:
             return next(iter(self._unsettled), none)  # in the order of insertion
@@ -316,6 +324,10 @@ class Delivery:
             item = self._inbox.get()
             if item is None:
                 return
+            if item is _READ_BACK:
+                with guarded("read events back from the spool"):
+                    self._read_back()
+                continue
             with guarded("prepare an event"):
                 self._prepare(item)
             with guarded("queue an event"):
@@ -339,6 +351,9 @@ class Delivery:
             if draft.event_type != "START":
                 self._spool.withdraw(item.run_id)
         if item.entry is not None:
+            if self._spilled or len(self._unsettled) > _MOST_AT_HAND:
+                self._spilled = True
+                self._settle(item, "spooled")
             return
         if len(self._unsettled) <= _MOST_IN_MEMORY:
             self._overflowing = False
@@ -347,6 +362,30 @@ class Delivery:
             self._overflowing = True
             logger.warning("more than %d lineage events are undelivered; further ones are printed", _MOST_IN_MEMORY)
         self._print(item, time.monotonic() + _PRINT_TIMEOUT)
+
+    def ask_for_more(self) -> None:
+        """Have events that are in the spool alone read back; called by a lane without work."""
+        if self._spilled and not self._asked_for_more:
+            self._asked_for_more = True
+            self._inbox.put(_READ_BACK)
+
+    def _read_back(self) -> None:
+        """Take up the oldest events of this process that are in the spool alone. Meanwhile none goes past them."""
+        spool = self._spool
+        if spool is not None:
+            at_hand = {item.entry.name for item in list(self._unsettled.values()) if item.entry is not None}
+            others = [entry for entry in spool.entries() if entry.owner == spool.owner and entry.name not in at_hand]
+            for entry in others[:_MOST_AT_HAND]:
+                item = _Item(next(self._numbers), entry.run_id)
+                item.prepare()
+                item.entry = entry
+                with self._counting:
+                    self._counts["spooled"] -= 1
+                self._unsettled[item.number] = item
+                self._queue(item)
+            self._spilled = len(others) > _MOST_AT_HAND
+        self._asked_for_more = False
+        self._tell_waiting()
 
     def _leave(self, will: dict[str, Any]) -> None:
         """Leave the terminal event of a run to others, should this process end without one."""
@@ -567,6 +606,8 @@ class _Lane:
         if self._is_first:
             self._backend = delivery._first_backend()
         while True:
+            if not delivery.aside and delivery.ready.empty():
+                delivery.ask_for_more()
             try:
                 _, run_id = delivery.ready.get(timeout=delivery.second_try if delivery.aside else None)
             except Empty:
