@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from openlineage_pod.run import LineageRun
 
-__all__ = ["RunOptions", "run_command"]
+__all__ = ["RunOptions", "as_options", "run_command"]
 
 # Of the grace period, what is kept for the delivery of the end before the SIGKILL.
 _RESERVE = 3.0

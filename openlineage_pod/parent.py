@@ -21,7 +21,7 @@ from openlineage_pod.spec import complete_facet, facet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ParentContext"]
+__all__ = ["ParentContext", "read_parent"]
 
 _MACROS = "macros.OpenLineageProviderPlugin"
 _EXAMPLE_CONTEXT = (

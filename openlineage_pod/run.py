@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openlineage_pod.datasets import DatasetSource
     from openlineage_pod.runtime import Runtime
 
-__all__ = ["LineageRun", "current_run"]
+__all__ = ["NULL_RUN", "LineageRun", "activate", "close_run", "current_run", "deactivate", "make_run", "start_run"]
 
 _current_run: ContextVar[LineageRun | None] = ContextVar("openlineage_pod_run", default=None)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from openlineage_pod.delivery.transport import Backend
     from openlineage_pod.run import LineageRun
 
-__all__ = ["Runtime", "runtime"]
+__all__ = ["Runtime", "existing_runtime", "replace_runtime", "runtime"]
 
 
 # After the flush timeout a report of SIGTERM that still runs waits for something that will not come.

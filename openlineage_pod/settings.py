@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "quoted"]
+__all__ = ["Settings", "canonical_uuid", "name_fault", "quoted", "read_name"]
 
 CONTEXT = "OPENLINEAGE_CONTEXT"
 """Who started this pod, as the standard JSON: `{"parent": {"run", "job", "root": {"run", "job"}}}`."""
@@ -37,6 +37,14 @@ INPUTS = "OPENLINEAGE_POD_INPUTS"
 """Datasets that the DAG declared as inputs, a JSON array; added to the outermost run."""
 OUTPUTS = "OPENLINEAGE_POD_OUTPUTS"
 """Datasets that the DAG declared as outputs, a JSON array; added to the outermost run."""
+URL = "OPENLINEAGE_URL"
+"""The backend; this one and the next three are openlineage-python's own, as all that begin with OPENLINEAGE__."""
+ENDPOINT = "OPENLINEAGE_ENDPOINT"
+"""The path below the URL (default `api/v1/lineage`)."""
+API_KEY = "OPENLINEAGE_API_KEY"
+"""Sent as a bearer token."""
+CONFIG = "OPENLINEAGE_CONFIG"
+"""openlineage-python's configuration file."""
 FLUSH_TIMEOUT = "OPENLINEAGE_POD_FLUSH_TIMEOUT"
 """Seconds that the end of the process may wait for delivery (default 5)."""
 LAST_RESORT = "OPENLINEAGE_POD_LAST_RESORT"

@@ -5,7 +5,7 @@ Kept free of imports: `import openlineage_pod` pays for it at the start of every
 
 from __future__ import annotations
 
-__all__ = ["EVENT_SCHEMA_URL", "PRODUCER", "complete_facet", "facet"]
+__all__ = ["EVENT_SCHEMA_URL", "PRODUCER", "__version__", "complete_facet", "facet"]
 
 __version__ = "0.1.0"
 

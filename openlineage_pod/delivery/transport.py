@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from openlineage.client.transport import Transport
     from openlineage.client.transport.http import HttpTransport
 
-__all__ = ["Backend", "connect", "describe"]
+__all__ = ["NOT_CONFIGURED", "Backend", "configured_secrets", "connect", "describe"]
 
 NOT_CONFIGURED = (
     "no OpenLineage transport is configured, so events are only printed; set OPENLINEAGE_URL "
@@ -122,7 +122,7 @@ def connect(environ: Mapping[str, str]) -> Backend | None:
 
 def _is_only_a_url(environ: Mapping[str, str]) -> bool:
     """Say whether openlineage-python would make an HTTP transport of OPENLINEAGE_URL with no further configuration."""
-    if not environ.get("OPENLINEAGE_URL") or environ.get("OPENLINEAGE_CONFIG"):
+    if not environ.get(settings.URL) or environ.get(settings.CONFIG):
         return False
     files = ("openlineage.yml", os.path.expanduser("~/.openlineage/openlineage.yml"))
     return not any(name.startswith("OPENLINEAGE__") for name in environ) and not any(map(os.path.isfile, files))
@@ -136,8 +136,8 @@ def _http_backend(environ: Mapping[str, str]) -> Backend:
 
     path = environ.get(settings.API_KEY_FILE)
     # Stripped: a secret that was made with echo ends in a line break, which no header can have.
-    key = KeyFile(path) if path else environ.get("OPENLINEAGE_API_KEY", "").strip()
-    return HttpBackend(environ["OPENLINEAGE_URL"], environ.get("OPENLINEAGE_ENDPOINT"), key)
+    key = KeyFile(path) if path else environ.get(settings.API_KEY, "").strip()
+    return HttpBackend(environ[settings.URL], environ.get(settings.ENDPOINT), key)
 
 
 def _client_backend(environ: Mapping[str, str]) -> Backend | None:
@@ -155,7 +155,7 @@ def _client_backend(environ: Mapping[str, str]) -> Backend | None:
         def _alias_env_vars(self) -> None:
             """Leave `os.environ` alone; `_with_url` says the same as what this would have written there."""
 
-    config_path = environ.get("OPENLINEAGE_CONFIG")
+    config_path = environ.get(settings.CONFIG)
     if config_path and not os.access(config_path, os.R_OK):
         raise FileNotFoundError(f"OPENLINEAGE_CONFIG={config_path} is no readable file")
     _check_file(config_path or Client._find_yaml_config_path())
@@ -165,7 +165,7 @@ def _client_backend(environ: Mapping[str, str]) -> Backend | None:
         config = _with_url(client.config.transport or {}, environ)
         if config.get("type"):
             transport = _with_key_file(get_default_factory().create(config), environ)
-        elif environ.get("OPENLINEAGE_URL"):
+        elif environ.get(settings.URL):
             transport = HttpTransport(HttpConfig.from_dict(_http_from_url(environ)))
         else:
             return None
@@ -225,12 +225,12 @@ def _discreet_loggers(redactor: Redactor) -> Iterator[None]:
 
 
 def _http_from_url(environ: Mapping[str, str]) -> dict[str, Any]:
-    config: dict[str, Any] = {"type": "http", "url": environ["OPENLINEAGE_URL"]}
-    if endpoint := environ.get("OPENLINEAGE_ENDPOINT"):
+    config: dict[str, Any] = {"type": "http", "url": environ[settings.URL]}
+    if endpoint := environ.get(settings.ENDPOINT):
         config["endpoint"] = endpoint
     if path := environ.get(settings.API_KEY_FILE):
         config["auth"] = {"type": _KEY_FILE_PROVIDER, "path": path}
-    elif key := environ.get("OPENLINEAGE_API_KEY"):
+    elif key := environ.get(settings.API_KEY):
         config["auth"] = {"type": "api_key", "apiKey": key.strip()}
     return config
 
@@ -265,7 +265,7 @@ def configured_secrets(environ: Mapping[str, str]) -> set[str]:
     """Return the credentials that the environment configures, to be masked wherever they turn up."""
     secrets: set[str] = set()
     for name, value in environ.items():
-        if name in ("OPENLINEAGE_URL", "OPENLINEAGE_API_KEY"):
+        if name in (settings.URL, settings.API_KEY):
             secrets |= _secrets(value, name)
         elif name.startswith("OPENLINEAGE__"):
             try:
@@ -303,7 +303,7 @@ def _with_url(config: dict[str, Any], environ: Mapping[str, str]) -> dict[str, A
     (https://openlineage.io/docs/client/python/configuration).
     """
     prefix = "OPENLINEAGE__TRANSPORT__"
-    if not environ.get("OPENLINEAGE_URL"):
+    if not environ.get(settings.URL):
         return config
     http = _http_from_url(environ)
     transports = config.get("transports", {})
@@ -427,10 +427,7 @@ def _variables(environ: Mapping[str, str]) -> str:
         name
         for name, value in environ.items()
         if value
-        and (
-            name in ("OPENLINEAGE_URL", "OPENLINEAGE_ENDPOINT", "OPENLINEAGE_CONFIG")
-            or name.startswith("OPENLINEAGE__")
-        )
+        and (name in (settings.URL, settings.ENDPOINT, settings.CONFIG) or name.startswith("OPENLINEAGE__"))
     )
     return ", ".join(names) or "openlineage.yml"
 
