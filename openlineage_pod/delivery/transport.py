@@ -426,8 +426,7 @@ def _variables(environ: Mapping[str, str]) -> str:
     names = sorted(
         name
         for name, value in environ.items()
-        if value
-        and (name in (settings.URL, settings.ENDPOINT, settings.CONFIG) or name.startswith("OPENLINEAGE__"))
+        if value and (name in (settings.URL, settings.ENDPOINT, settings.CONFIG) or name.startswith("OPENLINEAGE__"))
     )
     return ", ".join(names) or "openlineage.yml"
 
