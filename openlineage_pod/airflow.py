@@ -1,0 +1,117 @@
+"""The DAG side: what tells a pod which Airflow task started it.
+
+    from openlineage_pod.airflow import lineage_env
+
+    KubernetesPodOperator(..., env_vars={**lineage_env(), "MY": "x"})
+
+The values are template expressions of macros that Airflow's OpenLineage provider registers, from its version 1.9 on.
+Nothing of Airflow is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from openlineage_pod import settings
+from openlineage_pod.datasets import as_sources, dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from openlineage_pod.datasets import DatasetSource
+
+__all__ = ["lineage_env"]
+
+_MACROS = "macros.OpenLineageProviderPlugin"
+
+
+def lineage_env(
+    *,
+    job_name: str | None = None,
+    inputs: Iterable[DatasetSource] | DatasetSource = (),
+    outputs: Iterable[DatasetSource] | DatasetSource = (),
+    flush_timeout: float | None = None,
+) -> dict[str, str]:
+    """Return the environment variables that link a pod's run to its Airflow task, for a templated `env_vars`.
+
+    The parent and the root come in every form in use: `OPENLINEAGE_CONTEXT`, `OPENLINEAGE_PARENT_ID` and the parts; and
+    the namespace as `OPENLINEAGE_NAMESPACE`. Where OpenLineage is disabled in Airflow or has no transport, they render
+    to empty values, which count as none; so do the root's with a provider before 2.4.0, which has no macros for it.
+
+    Give a dictionary to the operator: `V1EnvVar` objects are rendered in place, so that retries and mapped tasks of one
+    process would see each other's values.
+
+    Args:
+        job_name: The job's name, else the pod's job names itself; may be a template.
+        inputs: Datasets that the pod reads, as for `lineage_run`; their names may be templates.
+        outputs: Datasets that the pod writes.
+        flush_timeout: Seconds that the end of the pod may wait for delivery; default: the pod's own, 5.
+
+    Raises:
+        ValueError: What is given as a dataset is none.
+
+    """
+    env = {
+        settings.CONTEXT: _context(),
+        settings.PARENT_ID: _if_defined("lineage_parent_id(task_instance)"),
+        settings.ROOT_PARENT_ID: _if_defined("lineage_root_parent_id(task_instance)"),
+        settings.NAMESPACE: _if_defined("lineage_job_namespace()"),
+        f"{settings.PARENT_PARTS}RUN_ID": _if_defined("lineage_run_id(task_instance)"),
+        f"{settings.PARENT_PARTS}JOB_NAME": _if_defined("lineage_job_name(task_instance)"),
+        f"{settings.PARENT_PARTS}JOB_NAMESPACE": _if_defined("lineage_job_namespace()"),
+        f"{settings.ROOT_PARENT_PARTS}RUN_ID": _if_defined("lineage_root_run_id(task_instance)"),
+        f"{settings.ROOT_PARENT_PARTS}JOB_NAME": _if_defined("lineage_root_job_name(task_instance)"),
+        f"{settings.ROOT_PARENT_PARTS}JOB_NAMESPACE": _if_defined("lineage_root_job_namespace(task_instance)"),
+    }
+    if job_name is not None:
+        env[settings.JOB_NAME] = job_name
+    for variable, given in ((settings.INPUTS, as_sources(inputs)), (settings.OUTPUTS, as_sources(outputs))):
+        if given:
+            env[variable] = json.dumps([_declared(source) for source in given])
+    if flush_timeout is not None:
+        env[settings.FLUSH_TIMEOUT] = f"{flush_timeout:g}"
+    return env
+
+
+def _if_defined(call: str) -> str:
+    """Return an expression that is empty where the provider registers no macros, or not this one."""
+    macro = f"{_MACROS}.{call.partition('(')[0]}"
+    # Both tests are needed: of an undefined object, Jinja refuses to ask for an attribute.
+    return f"{{{{ {_MACROS}.{call} if {_MACROS} is defined and {macro} is defined else '' }}}}"
+
+
+def _context() -> str:
+    """Return an expression for the standard JSON; its text is made of JSON, so that any name is quoted rightly."""
+    namespace = "lineage_job_namespace()"
+    parent = _node("lineage_run_id(task_instance)", "lineage_job_name(task_instance)", namespace, "TASK")
+    # The root's own namespace has a macro only from 2.8.0 on; it differs where another Airflow triggered this DAG.
+    own = f"{_MACROS}.lineage_root_job_namespace"
+    root_namespace = f"lineage_root_job_namespace(task_instance) if {own} is defined else {_MACROS}.{namespace}"
+    root = _node("lineage_root_run_id(task_instance)", "lineage_root_job_name(task_instance)", root_namespace, "DAG")
+    has_root = f"{_MACROS}.lineage_root_run_id is defined"
+    return (
+        f"{{% if {_MACROS} is defined %}}"
+        f'{{"parent": {{{parent}{{% if {has_root} %}}, "root": {{{root}}}{{% endif %}}}}}}'
+        "{% endif %}"
+    )
+
+
+def _node(run_id: str, name: str, namespace: str, job_type: str) -> str:
+    facets = {"jobType": {"processingType": "BATCH", "integration": "AIRFLOW", "jobType": job_type}}
+
+    def quoted(call: str) -> str:
+        return f"{{{{ ({_MACROS}.{call}) | tojson }}}}"
+
+    return (
+        f'"run": {{"runId": {quoted(run_id)}}}, '
+        f'"job": {{"namespace": {quoted(namespace)}, "name": {quoted(name)}, "facets": {json.dumps(facets)}}}'
+    )
+
+
+def _declared(source: Any) -> Any:
+    """Return a dataset as the pod reads it: a URI as it is, so that templates in it are rendered first."""
+    found = dataset(source)
+    if found.problems:
+        raise ValueError("; ".join(found.problems))
+    return source if isinstance(source, str) and "://" in source else found.to_dict("inputs")
