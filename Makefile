@@ -14,7 +14,8 @@ test: $(VENV)/installed ## run the whole test suite
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 test-lowest: $(LOWEST)/installed ## run it with the lowest openlineage-python that we support
-	$(LOWEST)/bin/python -m pytest --ignore=tests/e2e --ignore=tests/typing --ignore=tests/faults $(PYTEST_ARGS)
+	$(LOWEST)/bin/python -m pytest --ignore=tests/e2e --ignore=tests/typing --ignore=tests/faults \
+		--deselect tests/delivery/test_http.py::test_same_request $(PYTEST_ARGS)  # the same as the newest sends
 
 check: $(VENV)/installed ## lint and type-check
 	$(VENV)/bin/ruff check .
