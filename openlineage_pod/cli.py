@@ -51,11 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(command: list[str], options: argparse.Namespace | None) -> int:
     from openlineage_pod.command import RunOptions, as_options, run_command
 
-    code = run_command(command, RunOptions() if options is None else as_options(options))
+    try:
+        code = run_command(command, RunOptions() if options is None else as_options(options))
+    except ConfigurationError as error:  # in strict mode
+        print(f"openlineage-pod: {error}", file=sys.stderr)
+        code = 2
     # Without the interpreter's own end: the threads of the delivery are daemons, and the command's code is to be ours.
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(code)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 1e6:  # noqa: PLR2004  nor infinite, nor no number
+        raise ValueError(text)
+    return seconds
 
 
 def _usage(parser: argparse.ArgumentParser, message: str) -> NoReturn:
@@ -88,7 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--signal-group", action="store_true", help="forward signals to the process group of the command")
     run.add_argument(
-        "--kill-after", type=float, metavar="SECONDS", help="send SIGKILL so long after a stop signal; default: never"
+        "--kill-after",
+        type=_seconds,
+        metavar="SECONDS",
+        help="send SIGKILL so long after a stop signal; default: never",
     )
 
     relay = commands.add_parser(

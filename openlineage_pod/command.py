@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
+import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod import settings as names
 from openlineage_pod._guard import guarded, logger
+from openlineage_pod._stderr import write_stderr
 from openlineage_pod.datasets import dataset
 from openlineage_pod.outcome import COMPLETE, Outcome
 from openlineage_pod.process import Ended, Supervisor, block_signals
@@ -74,7 +75,7 @@ def run_command(command: Sequence[str], options: RunOptions) -> int:
     if ended is None:
         ended = supervisor.wait(lambda number: reporter.stopping(number, supervisor))
     else:
-        print(f"openlineage-pod: {ended.error}", file=sys.stderr)
+        write_stderr(f"openlineage-pod: {ended.error}\n", time.monotonic() + 0.2)
     with guarded("report the end of the command"):
         reporter.end(ended)
     return ended.code
@@ -89,9 +90,9 @@ class _Reporter:
         self._report = ""
         self._oom_kills = 0
         self._stop_deadline: float | None = None
+        self._reserve = 0.0
         self.environ = dict(os.environ)
-        if not _was_set("LC_CTYPE"):
-            self.environ.pop("LC_CTYPE", None)  # Python itself sets it where there is no locale (PEP 538)
+        _restore("LC_CTYPE", self.environ)  # Python itself sets it where the locale is that of C (PEP 538)
         with guarded("prepare the report of the command"):
             self._prepare(os.path.basename(command[0]))
 
@@ -110,6 +111,7 @@ class _Reporter:
         )
         self.environ = self._run.child_env(self.environ)
         self._oom_kills = _oom_kills()
+        self.environ.pop(names.REPORT, None)  # that of a wrapper around this one
         with suppress(OSError):  # without a writable temporary directory the command cannot tell us more
             descriptor, self._report = tempfile.mkstemp(prefix="openlineage-pod-", suffix=".jsonl")
             os.close(descriptor)
@@ -128,7 +130,8 @@ class _Reporter:
         with guarded("prepare for the end"):
             self._run._bequeath(aborted)
             grace = runtime().settings.grace_period
-            self._stop_deadline = time.monotonic() + max(0.0, grace - _RESERVE)
+            self._reserve = min(_RESERVE, grace / 2)
+            self._stop_deadline = time.monotonic() + grace - self._reserve
             supervisor.at(self._stop_deadline, lambda: self._end(aborted))
 
     def end(self, ended: Ended) -> None:
@@ -144,7 +147,7 @@ class _Reporter:
                 _leave_last_word(outcome.message)
         budget = runtime().settings.flush_timeout
         if self._stop_deadline is not None:
-            budget = min(budget, max(0.5, self._stop_deadline + _RESERVE * 2 / 3 - time.monotonic()))
+            budget = min(budget, max(0.2, self._stop_deadline + self._reserve * 2 / 3 - time.monotonic()))
         runtime().delivery.close(budget)
 
     def _end(self, outcome: Outcome) -> None:
@@ -155,7 +158,11 @@ class _Reporter:
         if not self._report or self._run is None:
             return
         try:
-            with open(self._report, encoding="utf-8", errors="replace") as lines:
+            # Not blocking: the command may have put a pipe in its place.
+            descriptor = os.open(self._report, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, encoding="utf-8", errors="replace") as lines:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError("it is no file any more")
                 for number, line in enumerate(lines, 1):
                     if line.strip():
                         self._merge(self._run, line, f"line {number} of {names.REPORT}")
@@ -187,7 +194,7 @@ class _Reporter:
             described = dataset(value, **{key: item for key, item in told.items() if key not in unknown})
             run._add(run._inputs if kind == "input" else run._outputs, described, f"{kind} ({where})")
             return
-        if not isinstance(value, dict) or not all(isinstance(facet, dict) for facet in value.values()):
+        if not isinstance(value, dict) or not all(key and isinstance(facet, dict) for key, facet in value.items()):
             logger.warning('%s: %s is no object of facets, such as {"nominalTime": {…}}', where, kind)
             return
         for key, facet in value.items():
@@ -208,7 +215,7 @@ def _outcome_of(ended: Ended, options: RunOptions, *, oom: bool) -> Outcome:
         return Outcome("ABORT", f"the command exited with {code}", language=_LANGUAGE)
     if code == 0:
         return COMPLETE
-    how = f"was killed by {_name(code - 128)}" if code > 128 else f"exited with {code}"  # noqa: PLR2004
+    how = f"was killed by {_name(code - 128)}" if 128 < code <= 128 + signal.SIGRTMAX else f"exited with {code}"  # noqa: PLR2004
     if code == _KILLED and oom:
         return _failed("the command was killed because it ran out of memory (OOM)")
     if ended.stopped_by is not None:
@@ -229,11 +236,16 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def _was_set(variable: str) -> bool:
-    """Say whether a variable was in the environment that this process was started with."""
+def _restore(variable: str, environ: dict[str, str]) -> None:
+    """Give a variable the value that this process was started with, or none."""
     with suppress(OSError), open("/proc/self/environ", "rb") as file:
-        return any(entry.startswith(f"{variable}=".encode()) for entry in file.read().split(b"\0"))
-    return True
+        entries = file.read().split(b"\0")
+        environ.pop(variable, None)
+        for entry in entries:
+            name, _, value = entry.partition(b"=")
+            if name == variable.encode():
+                environ[variable] = os.fsdecode(value)
+                break
 
 
 def _oom_kills() -> int:

@@ -168,6 +168,9 @@ def _attempt(problems: list[str], argument: str, read: Any) -> Any:
 def _items(facets: Any) -> Any:
     if facets is not None and not isinstance(facets, Mapping):
         raise _NotUnderstoodError(f"{facets!r} is no mapping of facets by their keys")
+    for key, value in (facets or {}).items():
+        if not _is_facet(value):
+            raise _NotUnderstoodError(f"{key!r} is no facet but {value!r}")
     return (facets or {}).items()
 
 

@@ -10,11 +10,11 @@ import errno
 import os
 import signal
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ["STOP_SIGNALS", "Ended", "Supervisor", "block_signals"]
 
@@ -85,6 +85,8 @@ class Supervisor:
         """Spawn the command; return how it ended if it could not be started."""
         try:
             self._pid = self._spawn(self._command)
+        except ValueError:  # an empty name
+            return Ended(_NOT_FOUND, error=f"{self._command[0]}: {os.strerror(errno.ENOENT)}")
         except OSError as error:
             code = _NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _CANNOT_EXECUTE
             return Ended(code, error=f"{self._command[0]}: {os.strerror(error.errno or 0)}")
@@ -134,9 +136,9 @@ class Supervisor:
         """Make the command's own process group, if it has one, that of the foreground: it shall read the terminal."""
         if self._to_group:
             # SIGTTOU, which this would raise, is blocked. Not on a terminal, or not in the foreground: nothing to do.
-            with suppress(OSError):
-                if os.tcgetpgrp(0) == os.getpgrp():
-                    os.tcsetpgrp(0, self._pid)
+            with suppress(OSError), _terminal() as terminal:
+                if os.tcgetpgrp(terminal) == os.getpgrp():
+                    os.tcsetpgrp(terminal, self._pid)
                     os.kill(-self._pid, signal.SIGCONT)  # it may have read too early, and been stopped for it
 
     def _next_signal(self) -> signal.struct_siginfo | None:
@@ -174,18 +176,19 @@ class Supervisor:
 
         Only on a terminal: a command that somebody stops in a container must not stop its supervisor.
         """
-        with suppress(OSError):
-            if os.getpid() != 1 and os.tcgetpgrp(0) in (os.getpgrp(), self._pid):
-                os.tcsetpgrp(0, os.getpgrp())
+        with suppress(OSError), _terminal() as terminal:
+            if os.getpid() != 1 and os.tcgetpgrp(terminal) in (os.getpgrp(), self._pid):
+                os.tcsetpgrp(terminal, os.getpgrp())
                 os.kill(os.getpid(), signal.SIGSTOP)
                 self._hand_over_terminal()
 
     def _received(self, received: signal.struct_siginfo, stopping: Callable[[int], None]) -> None:
         number = received.si_signo
         # What the kernel sends for a terminal goes to the whole foreground group: the command has got it already.
-        if received.si_code != _SI_KERNEL or self._to_group:
-            with suppress(ProcessLookupError):
-                os.kill(-self._pid if self._to_group else self._pid, number)
+        # Only a SIGHUP goes to the first process of the terminal's session alone.
+        is_for_us = number == signal.SIGHUP and os.getsid(0) == os.getpid()
+        if received.si_code != _SI_KERNEL or self._to_group or is_for_us:
+            self._send(number)
         if number in STOP_SIGNALS and self._stopped_by is None:
             self._stopped_by = number
             if self._kill_after is not None:
@@ -193,8 +196,21 @@ class Supervisor:
             stopping(number)
 
     def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(-self._pid if self._to_group else self._pid, signal.SIGKILL)
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(-self._pid if self._to_group else self._pid, number)
+
+
+@contextmanager
+def _terminal() -> Iterator[int]:
+    """Give the controlling terminal, whatever stdin is."""
+    descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _shell_code(status: int) -> int:

@@ -5,13 +5,14 @@ It runs beside the job, as a sidecar of its pod or as an agent of its node, so i
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod._guard import ConfigurationError, logger
+from openlineage_pod._guard import ConfigurationError, guarded, logger
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.retry import RetryPolicy
 from openlineage_pod.delivery.spool import Spool
@@ -19,6 +20,8 @@ from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secret
 from openlineage_pod.redaction import Redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from openlineage_pod.settings import Settings
 
 __all__ = ["relay"]
@@ -27,8 +30,11 @@ _POLL = 0.2
 _POLL_WHILE_FAILING = 1.0
 # How long one event is tried again before the next run has its turn.
 _PATIENCE = 2.0
-# Of the grace period, what is kept for the last deliveries before the SIGKILL.
-_RESERVE = 3.0
+# Of the grace period: what is left of it at the end, before the SIGKILL; and what the last deliveries may take.
+_RESERVE = 1.0
+_LAST_PASS = 2.0
+# How much longer a request under way is waited for.
+_LATE = 0.2
 
 
 def relay(path: str, settings: Settings) -> int:
@@ -36,7 +42,7 @@ def relay(path: str, settings: Settings) -> int:
 
     A run whose process has ended without a word gets the end that the process prepared for this case: ABORT if it was
     asked to stop, else FAIL. After the signal, living processes have the grace period to report themselves; then
-    their runs are ended in the same way.
+    those runs are aborted whose processes were asked to stop. The whole never takes longer than the grace period.
 
     Args:
         path: the spool directory; made where it is missing.
@@ -50,45 +56,58 @@ def relay(path: str, settings: Settings) -> int:
         OSError: The directory cannot be used.
 
     """
+    # Before anything else, and for all threads: a signal waits until we ask for it.
+    stop_signals = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     backend = connect(settings.environ)
     if backend is None:
         raise ConfigurationError(NOT_CONFIGURED)
-    return _Relay(Spool(path, settings.spool_max_bytes), backend.emit, settings).run()
+    spool = Spool(path, settings.spool_max_bytes)
+    spool.relay_only()
+    worker = _Relay(spool, backend.emit, settings)
+    # A daemon: a request that hangs does not hold up the end.
+    thread = threading.Thread(target=worker.run, name="openlineage-pod-relay", daemon=True)
+    thread.start()
+    signal.sigwait(stop_signals)
+    end = time.monotonic() + settings.grace_period - min(_RESERVE, settings.grace_period / 2)
+    worker.stop(end)
+    thread.join(max(0.0, end - time.monotonic()) + _LATE)
+    left = len(spool.entries())
+    spool.release()
+    if left:
+        print(f"openlineage-pod relay: {left} events are left in {path}", file=sys.stderr)
+    return 1 if left else 0
 
 
 class _Relay:
-    def __init__(self, spool: Spool, emit: Any, settings: Settings) -> None:
+    def __init__(self, spool: Spool, emit: Callable[[dict[str, Any]], None], settings: Settings) -> None:
         self._spool = spool
         self._emit = emit
-        self._grace = settings.grace_period
         self._redactor = Redactor(configured_secrets(settings.environ), patterns=settings.redact)
         self._retry = RetryPolicy()
+        self._end = math.inf
         self._stopping = threading.Event()
         self._is_failing = False
 
-    def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
-        while not self._stopping.is_set():
-            self._pass()
-            self._stopping.wait(_POLL_WHILE_FAILING if self._is_failing else _POLL)
-        self._finish()
-        left = len(self._spool.entries())
-        self._spool.release()
-        if left:
-            print(f"openlineage-pod relay: {left} events are left in {self._spool.path}", file=sys.stderr)
-        return 1 if left else 0
-
-    def _finish(self) -> None:
-        end = time.monotonic() + self._grace - min(_RESERVE, self._grace / 2) / 2
-        last_call = end - min(_RESERVE, self._grace / 2) / 2
+    def stop(self, end: float) -> None:
+        """Have `run` come to its end, at the time `end` of `time.monotonic()` at the latest."""
+        self._end = end
         self._retry.close(end)
-        while True:
-            is_last = time.monotonic() >= last_call
-            self._pass(all_of_them=is_last)
-            if is_last or not self._spool.is_in_use():
-                return
-            time.sleep(min(_POLL, max(0.0, last_call - time.monotonic())))
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Deliver until stopped, then what is left."""
+        while not self._stopping.is_set():
+            with guarded("relay"):
+                self._pass()
+            self._stopping.wait(_POLL_WHILE_FAILING if self._is_failing else _POLL)
+        # The last pass is also for the runs of processes that were asked to stop and still live: they get no other end.
+        last_call = self._end - min(_LAST_PASS, max(0.0, self._end - time.monotonic()) / 2)
+        with guarded("relay the rest"):
+            while self._spool.is_in_use() and time.monotonic() < last_call:
+                self._pass()
+                time.sleep(min(_POLL, max(0.0, last_call - time.monotonic())))
+            self._pass(all_of_them=True)
 
     def _pass(self, *, all_of_them: bool = False) -> None:
         with self._spool.left_behind(all_of_them=all_of_them) as entries:

@@ -55,5 +55,5 @@ def drain(
             if is_over():
                 break
         else:
-            spool.remove(entry)
+            spool.settle(entry)
     return failure

@@ -36,6 +36,7 @@ _SUFFIX = ".json"
 # Seconds from which on it matters how often the size is looked up.
 _SLOW_LOOK = 0.005
 _HANDED_OVER = b"handed over"
+_RELAYS = b"relays"
 # What rejected/ keeps of a backend's answer.
 _LONGEST_REASON = 1000
 _LARGEST_EVENT = 64 * 1024 * 1024
@@ -165,6 +166,13 @@ class Spool:
         with suppress(OSError):
             os.unlink(self._will(run_id))
 
+    def settle(self, entry: Entry) -> None:
+        """Take out an event of another process that was delivered, and with a terminal one what was bequeathed."""
+        if entry.part(2) != "START" and entry.owner:
+            with suppress(OSError):
+                os.unlink(join(self.path, "open", f"{entry.run_id}~{entry.owner}{_SUFFIX}"))
+        self.remove(entry)
+
     def _will(self, run_id: str) -> str:
         return join(self.path, "open", f"{run_id}~{self.owner}{_SUFFIX}")
 
@@ -182,10 +190,13 @@ class Spool:
         for name in wills:
             run_id, _, owner = name.removesuffix(_SUFFIX).partition("~")
             path = join(self.path, "open", name)
-            if owner == self.owner or not (all_of_them or self._is_gone(owner)):
+            is_gone = owner != self.owner and self._is_gone(owner)
+            if owner == self.owner or not (all_of_them or is_gone):
                 continue
             if run_id not in ended and (document := self.read(Entry(name, join(self.path, "open")))) is not None:
                 if document["eventType"] == "FAIL":
+                    if not is_gone:
+                        continue  # it lives, and nobody has asked it to stop
                     document["eventTime"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
                 try:
                     self.write(document, ours=False)
@@ -244,15 +255,23 @@ class Spool:
 
     def hand_over(self) -> None:
         """Say that this process delivers nothing itself: its events are for others while it still runs."""
+        self._say(_HANDED_OVER)
+
+    def relay_only(self) -> None:
+        """Say that this process has no events of its own, so that nobody waits for its end."""
+        self._say(_RELAYS)
+
+    def _say(self, what: bytes) -> None:
         with suppress(OSError):
-            os.pwrite(self._lock, _HANDED_OVER, 0)
+            os.pwrite(self._lock, what, 0)
 
     @contextmanager
     def left_behind(self, *, all_of_them: bool = False) -> Iterator[list[Entry]]:
         """Give what others are to deliver, oldest first, and keep further ones from delivering it meanwhile.
 
         That are the entries whose owners have gone or have handed them over, after the ends of the runs that nobody
-        reported; `all_of_them`: also those of living owners. None while another process is draining: one at a time.
+        reported; `all_of_them`: also those of living owners, and the ABORT of those that were asked to stop. None while
+        another process is draining: one at a time.
         """
         with self._taken("drain.lock") as mine:
             if not mine:
@@ -264,7 +283,7 @@ class Spool:
             for entry in self.entries():
                 owner = entry.owner
                 if owner not in theirs:
-                    theirs[owner] = self._is_gone(owner) or self._is_handed_over(owner)
+                    theirs[owner] = self._is_gone(owner) or self._said(owner) == _HANDED_OVER
                 if theirs[owner] or all_of_them:
                     entries.append(entry)
             yield entries
@@ -285,13 +304,14 @@ class Spool:
         """Say whether there is an event, or another living process that may write one."""
         with suppress(OSError):
             owners = [owner for owner in os.listdir(join(self.path, "owners")) if owner != self.owner]
-            return bool(self.entries()) or not all(map(self._is_gone, owners))
+            writers = [owner for owner in owners if self._said(owner) != _RELAYS]
+            return bool(self.entries()) or not all(map(self._is_gone, writers))
         return False
 
-    def _is_handed_over(self, owner: str) -> bool:
+    def _said(self, owner: str) -> bytes:
         with suppress(OSError), open(join(self.path, "owners", owner), "rb") as file:
-            return file.read() == _HANDED_OVER
-        return False
+            return file.read()
+        return b""
 
     def _is_gone(self, owner: str) -> bool:
         """Say whether the process that wrote under this name has ended; a foreign file has no living owner."""

@@ -1,0 +1,138 @@
+"""What the tests of the wrapper share: commands under `openlineage-pod run`, and terminals."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.integration.harness import PATIENCE, Job
+from tests.integration.test_signals import child_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.integration.harness import Event, Finished, Jobs
+
+__all__ = ["PRINT_SIGNALS", "QUICK", "Terminal", "message", "run", "sh", "start", "start_relay", "until", "wrapped"]
+
+PRINT_SIGNALS = (sys.executable, "-I", "-S", str(Path(__file__).with_name("print_signals.py")))
+# Reports, with all its threads, but waits for nothing and prints nothing.
+QUICK = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", "OPENLINEAGE_POD_LAST_RESORT": "off"}
+
+
+def wrapped(*command: str, options: Sequence[str] = ()) -> list[str]:
+    """Return the command line that reports a command."""
+    return [sys.executable, "-m", "openlineage_pod", "run", *options, "--", *command]
+
+
+def sh(script: str) -> tuple[str, str, str]:
+    """Return the command that runs a shell script."""
+    return ("sh", "-c", script)
+
+
+def start(
+    jobs: Jobs,
+    *command: str,
+    options: Sequence[str] = (),
+    prefix: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    stderr: Any = None,
+) -> Job:
+    """Start a command under the wrapper; `prefix` is a command that starts a command."""
+    return started(jobs, [*prefix, *wrapped(*command, options=options)], environ, stderr)
+
+
+def start_relay(
+    jobs: Jobs, spool: Path, environ: Mapping[str, str] | None = None, *, prefix: Sequence[str] = ()
+) -> Job:
+    """Start a relay."""
+    return started(jobs, [*prefix, sys.executable, "-m", "openlineage_pod", "relay", str(spool)], environ)
+
+
+def started(jobs: Jobs, command: Sequence[str], environ: Mapping[str, str] | None = None, stderr: Any = None) -> Job:
+    """Start any command, which ends with the test."""
+    job = Job(command, jobs.directory, {**jobs.base_environ(), **(environ or {})}, stderr)
+    jobs._started.append(job)
+    return job
+
+
+def run(jobs: Jobs, *command: str, stdin: bytes = b"", **how: Any) -> Finished:
+    """Run a command under the wrapper to its end."""
+    return start(jobs, *command, **how).finish(stdin)
+
+
+def supervisor_of(job: Job, prefix: Sequence[str]) -> int:
+    """Return the wrapper's process id: that of the job, or below the one that made a PID namespace for it."""
+    return child_of(job.pid) if prefix else job.pid
+
+
+def message(event: Event) -> str:
+    """Return why a run failed or was aborted."""
+    return str(event["run"]["facets"]["errorMessage"]["message"])
+
+
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Return as soon as `condition` is true."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: never happened"
+        time.sleep(0.01)
+
+
+class Terminal:
+    """A command as the first process of a terminal."""
+
+    def __init__(
+        self, command: Sequence[str], directory: Path, environ: Mapping[str, str], *, stdout: int | None = None
+    ) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *command],
+            cwd=directory,
+            env=environ,
+            stdin=slave,
+            stdout=slave if stdout is None else stdout,
+            stderr=slave,
+        )
+        os.close(slave)
+        self.shown = b""
+        self.transcript = b""
+
+    def type(self, keys: bytes) -> None:
+        """Press keys."""
+        os.write(self._master, keys)
+
+    def wait_for(self, text: bytes, patience: float = 10) -> None:
+        """Return as soon as the terminal has shown `text` after what was waited for before."""
+        deadline = time.monotonic() + patience
+        unseen = self.shown
+        while text not in unseen:
+            readable, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
+            assert readable, f"{text!r} was never shown after {unseen!r}"
+            text_read = os.read(self._master, 65536)
+            self.transcript += text_read
+            unseen += text_read
+        self.shown = unseen.partition(text)[2]
+
+    def hang_up(self) -> None:
+        """Close the terminal."""
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+
+    def end(self) -> None:
+        """End all processes of the terminal."""
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError, ProcessLookupError):
+                if int(status.read_text().rpartition(")")[2].split()[3]) == self.process.pid:
+                    os.kill(int(status.parent.name), signal.SIGKILL)
+        self.process.communicate(timeout=PATIENCE)
+        self.hang_up()
