@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from tests.e2e import podman as containers
 from tests.e2e import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from tests.e2e.podman import Podman
     from tests.e2e.servers import Api, DataRentgen, PostgreSQL
 
 T = TypeVar("T")
@@ -38,6 +40,12 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
 def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
     """Return the addresses of a running Data.Rentgen and of the Kafka that it reads."""
     yield from _running(servers.data_rentgen(cluster))
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Podman]:
+    """Return a podman that can run containers."""
+    yield from _running(containers.running())
 
 
 def _running(server: AbstractContextManager[T]) -> Iterator[T]:

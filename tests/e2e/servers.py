@@ -363,7 +363,7 @@ def _java(megabytes: int) -> list[str]:
 
 
 @contextmanager
-def _cached(name: str) -> Iterator[tuple[Path, bool]]:
+def cached(name: str) -> Iterator[tuple[Path, bool]]:
     """Give a folder of the cache and whether it is complete; what the block puts into it counts if it succeeds.
 
     One process at a time: two test runs may want to fill it together.
@@ -389,7 +389,7 @@ def _succeed(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, 
 
 def _jars_from_maven(artefact: tuple[str, str, str], name: str, hint: str) -> Path:
     """Return the folder of the cache with the artefact and all that it needs at run time."""
-    with _cached(f"{name}-{artefact[-1]}") as (folder, complete):
+    with cached(f"{name}-{artefact[-1]}") as (folder, complete):
         if not complete:
             wanted = ":".join(artefact)
             maven = shutil.which("mvn")
@@ -424,7 +424,7 @@ def _rentgen_python() -> Path:
     """Return the Python of a virtual environment with Data.Rentgen, which clashes with what other tests need."""
     base, declared = _python_for_rentgen()
     version = _succeed([base, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
-    with _cached(f"data-rentgen-{_RENTGEN}-python{version}") as (folder, complete):
+    with cached(f"data-rentgen-{_RENTGEN}-python{version}") as (folder, complete):
         python = folder / "bin" / "python"
         if not complete:
             _succeed([base, "-m", "venv", str(folder)])

@@ -1,0 +1,320 @@
+"""The example images and manifests, really built, and run as containers and pods that end in every way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID
+from tests.e2e.podman import BASE, PYTHON_BASE, playable
+from tests.integration.harness import Receiver, types
+from tests.integration.wrapping import message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.podman import Podman
+    from tests.integration.harness import Event
+
+pytestmark = pytest.mark.podman
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "examples" / "kubernetes"
+FEES = "DE;10\nES;5\nDE;3\n"
+CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fees"}, "data": {"fees.csv": FEES}}
+# Patient at the exit: on a busy machine the first connection takes its time.
+PATIENT = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "30"}
+GRACE = 30
+
+
+@pytest.fixture(scope="module")
+def ingest_accounts(podman: Podman) -> Iterator[str]:
+    """Build Dockerfile.example."""
+    with podman.image("ingest-accounts", ROOT / "Dockerfile.example", ROOT, PYTHON_BASE) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def load_fees(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Build the bundle, and the image of a bash job with it, on a base without Python."""
+    context = tmp_path_factory.mktemp("context")
+    subprocess.run([sys.executable, str(ROOT / "bundle" / "build.py"), "--into", str(context / "dist")], check=True)
+    docker = context / "examples" / "docker"
+    shutil.copytree(ROOT / "examples" / "docker", docker)
+    with podman.image("load-fees", docker / "Dockerfile.bash", context, BASE) as name:
+        yield name
+    shutil.rmtree(context)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Start a backend."""
+    backend = Receiver()
+    yield backend
+    backend.stop()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a folder with the input of load.sh, and one with the same name that never comes: a job waits for it."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "fees.csv").write_text(FEES)
+    os.mkfifo(folder / "never.csv", 0o644)
+    return folder
+
+
+@pytest.fixture
+def environ(receiver: Receiver) -> dict[str, str]:
+    """Return what an Airflow task gives to its pod."""
+    return {**receiver.environ, **AIRFLOW_ENV, **PATIENT}
+
+
+def manifest(name: str) -> Any:
+    """Return an example for Kubernetes; of a Job or a CronJob the Pod that it would make."""
+    document = yaml.safe_load((KUBERNETES / name).read_text())
+    spec = document["spec"].get("jobTemplate", document)["spec"]
+    if "template" not in spec:
+        return document
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": document["metadata"], **spec["template"]}
+
+
+def named(datasets: Any) -> list[tuple[str, str]]:
+    """Return the identity of datasets."""
+    return [(each["namespace"], each["name"]) for each in datasets]
+
+
+def rows(event: Event) -> list[int]:
+    """Return how many rows were written to each output."""
+    return [each["outputFacets"]["outputStatistics"]["rowCount"] for each in event["outputs"]]
+
+
+def assert_linked(events: list[Event]) -> None:
+    """Check that all events are of one run, below the Airflow task."""
+    assert len({event["run"]["runId"] for event in events}) == 1
+    assert {event["run"]["facets"]["parent"]["run"]["runId"] for event in events} == {PARENT_RUN_ID}
+
+
+def test_python_image(podman: Podman, ingest_accounts: str, receiver: Receiver, environ: dict[str, str]) -> None:
+    """A job of the Python image reports START and COMPLETE below its task, with its datasets."""
+    with podman.container("ingest-accounts", ingest_accounts, environ=environ) as container:
+        assert container.wait() == 0
+        stdout, stderr = container.logs()
+
+    assert stdout.startswith("26 accounts in ")
+    assert all(line.startswith("rejected ") for line in stderr.splitlines())
+    start, complete = events = receiver.events(at_least=2)
+    assert (start["eventType"], complete["eventType"]) == ("START", "COMPLETE")
+    assert_linked(events)
+    assert named(complete["inputs"]) == [("file", "/app/data/accounts.csv")]
+    assert named(complete["outputs"]) == [("sqlite", "/srv/job/demo-out/accounts.db/accounts")]
+    assert rows(complete) == [26]
+
+
+def test_python_image_is_stopped(
+    podman: Podman, ingest_accounts: str, receiver: Receiver, environ: dict[str, str], data: Path
+) -> None:
+    """The job is PID 1 and no root; SIGTERM ends it with the usual exit code, and its run as ABORT."""
+    options = [f"--volume={data}:/data:ro"]
+    command = ["--source", "/data/never.csv"]
+    with podman.container("stopped", ingest_accounts, *command, environ=environ, options=options) as container:
+        receiver.events(at_least=1)
+        status = dict(line.split(":", 1) for line in container.run("cat", "/proc/1/status").splitlines())
+        assert (status["Name"].strip(), status["Uid"].split()) == ("python", ["1000"] * 4)
+        container.stop(GRACE)
+        assert container.wait() == 143
+        assert container.logs() == ("", "")
+
+    events = receiver.events(at_least=2)
+    assert types(events) == ["START", "ABORT"]
+    assert "SIGTERM" in message(events[1])
+    assert_linked(events)
+
+
+def test_bash_image(podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str], data: Path) -> None:
+    """A bash job in an image without Python is COMPLETE, with what it told of its datasets."""
+    options = [f"--volume={data}:/data:ro"]
+    with podman.container("load-fees", load_fees, environ=environ, options=options) as container:
+        assert container.wait() == 0
+        assert container.logs() == ("2 countries\n", "")
+
+    _, complete = events = receiver.events(at_least=2)
+    assert types(events) == ["START", "COMPLETE"]
+    assert_linked(events)
+    assert named(complete["inputs"]) == [("file", "/data/fees.csv")]
+    assert named(complete["outputs"]) == [("file", "/tmp/totals.csv")]  # noqa: S108  in the container
+    assert rows(complete) == [2]
+    found = podman.ask("run", "--rm", "--entrypoint=bash", load_fees, "-c", "type python python3")
+    assert found.returncode == 1
+
+
+def test_bash_image_fails(podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str]) -> None:
+    """A bash job without its input is FAIL with the exit code; the input that it named before is on the graph."""
+    with podman.container("load-fees", load_fees, environ=environ) as container:
+        assert container.wait() == 1
+        assert "/data/fees.csv: No such file or directory" in container.logs()[1]
+
+    events = receiver.events(at_least=2)
+    assert types(events) == ["START", "FAIL"]
+    assert_linked(events)
+    assert message(events[1]) == "the command exited with 1"
+    assert named(events[1]["inputs"]) == [("file", "/data/fees.csv")]
+
+
+def test_bash_image_is_stopped(
+    podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str], data: Path
+) -> None:
+    """SIGTERM reaches the job of a bash image, whose run is ABORT."""
+    options = [f"--volume={data}:/data:ro", "--env=FEES=/data/never.csv"]
+    with podman.container("load-fees", load_fees, environ=environ, options=options) as container:
+        receiver.events(at_least=1)
+        container.stop(GRACE)
+        assert container.wait() == 143
+        assert container.logs() == ("", "")
+
+    events = receiver.events(at_least=2)
+    assert types(events) == ["START", "ABORT"]
+    assert message(events[1]) == "stopped by SIGTERM; the command was killed by SIGTERM"
+
+
+def test_out_of_memory(podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str]) -> None:
+    """A command that eats more than the container may have is killed by the kernel: FAIL, which says so."""
+    eat = "dd if=/dev/zero of=/dev/null bs=256M count=1"  # it reads all of that into its memory
+    command = ["bash", "-c", f"until [ -e /tmp/hungry ]; do sleep 0.1; done; exec {eat}"]
+    with podman.container("hungry", load_fees, *command, environ=environ, options=["--memory=64m"]) as container:
+        receiver.events(at_least=1)
+        container.run("touch", "/tmp/hungry")  # noqa: S108  in the container
+        assert container.wait() == 137
+
+    events = receiver.events(at_least=2)
+    assert types(events) == ["START", "FAIL"]
+    assert message(events[1]) == "the command was killed because it ran out of memory (OOM)"
+
+
+def test_killed_from_outside(podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str]) -> None:
+    """A command that somebody kills, in a container with a memory limit that it did not reach, is FAIL and no OOM."""
+    command = ["bash", "-c", "echo $$ >/tmp/pid; echo ready; exec sleep 600"]
+    with podman.container("killed", load_fees, *command, environ=environ, options=["--memory=64m"]) as container:
+        receiver.events(at_least=1)
+        container.wait_for("ready")
+        container.run("bash", "-c", "kill -KILL $(cat /tmp/pid)")
+        assert container.wait() == 137
+
+    events = receiver.events(at_least=2)
+    assert types(events) == ["START", "FAIL"]
+    assert message(events[1]) == "the command was killed from outside (SIGKILL, and not for want of memory)"
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """Return the folder of a mounted secret."""
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    (folder / "api-key").write_text("from-the-secret")
+    return folder
+
+
+@pytest.mark.usefixtures("load_fees")
+def test_the_relay_delivers(podman: Podman, receiver: Receiver, secret: Path) -> None:
+    """The sidecar delivers what the main container spools, with the key of the secret; stopped, it leaves nothing."""
+    pod = playable(manifest("pod.yaml"), receiver.url, paths={"openlineage": secret})
+    with podman.pod(pod, CONFIG_MAP) as played:
+        assert played.container("base").wait() == 0
+        assert played.container("base").logs()[0] == "2 countries\n"
+        _, complete = events = receiver.events(at_least=2)
+        played.stop(GRACE)
+        assert played.container("lineage").wait() == 0
+        assert played.container("lineage").logs() == ("", "")
+
+    assert types(receiver.events()) == ["START", "COMPLETE"]
+    assert {request["headers"]["authorization"] for request in receiver.requests()} == {"Bearer from-the-secret"}
+    assert {(event["job"]["namespace"], event["job"]["name"]) for event in events} == {("nightly", "load_fees")}
+    assert complete["run"]["facets"]["kubernetes_pod"]["k8s.pod.name"] == "load-fees"
+    assert rows(complete) == [2]
+
+
+@pytest.mark.usefixtures("load_fees")
+def test_the_relay_ends_the_run_of_a_killed_container(podman: Podman, receiver: Receiver, secret: Path) -> None:
+    """When the whole main container is killed, the sidecar ends its run as FAIL: once, also after its own end."""
+    args = ["sleep", "600"]
+    pod = playable(manifest("pod.yaml"), receiver.url, paths={"openlineage": secret}, args=args)
+    with podman.pod(pod, CONFIG_MAP) as played:
+        receiver.events(at_least=1)
+        played.container("base").kill()
+        assert played.container("base").wait() == 137
+        events = receiver.events(at_least=2)
+        played.stop(GRACE)
+        assert played.container("lineage").wait() == 0
+
+    assert types(events) == types(receiver.events()) == ["START", "FAIL"]
+    assert "without reporting" in message(events[1])
+
+
+@pytest.mark.usefixtures("load_fees")
+def test_the_relay_ends_the_run_of_a_container_that_does_not_stop(
+    podman: Podman, receiver: Receiver, secret: Path
+) -> None:
+    """A main container that gets SIGTERM, goes on, and is killed: its run was asked to end, so it is ABORT."""
+    args = ["bash", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]
+    pod = playable(manifest("pod.yaml"), receiver.url, paths={"openlineage": secret}, args=args)
+    with podman.pod(pod, CONFIG_MAP) as played:
+        receiver.events(at_least=1)
+        played.container("base").wait_for("ready")
+        played.container("base").stop(1)
+        assert played.container("base").wait() == 137
+        events = receiver.events(at_least=2)
+        played.stop(GRACE)
+        assert played.container("lineage").wait() == 0
+
+    assert types(events) == types(receiver.events()) == ["START", "ABORT"]
+    assert message(events[1]) == "stopped by SIGTERM, and killed before it ended"
+
+
+@pytest.mark.usefixtures("load_fees")
+def test_a_pod_is_stopped(podman: Podman, receiver: Receiver, secret: Path) -> None:
+    """SIGTERM for the whole pod: the sidecar waits for the main container, and delivers its ABORT."""
+    args = ["bash", "-c", "trap 'sleep 1; exit 3' TERM; echo ready; while :; do sleep 0.1; done"]
+    pod = playable(manifest("pod.yaml"), receiver.url, paths={"openlineage": secret}, args=args)
+    with podman.pod(pod, CONFIG_MAP) as played:
+        receiver.events(at_least=1)
+        played.container("base").wait_for("ready")
+        played.stop(GRACE)
+        assert played.container("base").wait() == 3
+        assert played.container("lineage").wait() == 0
+
+    events = receiver.events()
+    assert types(events) == ["START", "ABORT"]
+    assert message(events[1]) == "stopped by SIGTERM; the command exited with 3"
+
+
+@pytest.mark.usefixtures("ingest_accounts")
+def test_job(podman: Podman, receiver: Receiver) -> None:
+    """The pod of the Job reports its run itself, over its spool on a claim."""
+    pod = playable(manifest("job.yaml"), receiver.url, paths={})
+    with podman.pod(pod) as played:
+        assert played.container("base").wait() == 0
+
+    events = receiver.events(at_least=2)
+    assert types(events) == ["START", "COMPLETE"]
+    assert {(event["job"]["namespace"], event["job"]["name"]) for event in events} == {("crm", "ingest_accounts")}
+
+
+@pytest.mark.usefixtures("load_fees")
+def test_cron_job(podman: Podman, receiver: Receiver) -> None:
+    """The pod of the CronJob runs its command in an image of its own, through the bundle of an init container."""
+    pod = playable(manifest("cronjob.yaml"), receiver.url, paths={})
+    pod["spec"]["containers"][0]["image"] = BASE
+    with podman.pod(pod) as played:
+        assert played.container("base").wait() == 0
+        assert played.container("base").logs() == ("loaded\n", "")
+
+    events = receiver.events(at_least=2)
+    assert types(events) == ["START", "COMPLETE"]
+    assert {(event["job"]["namespace"], event["job"]["name"]) for event in events} == {("nightly", "nightly_load")}
