@@ -208,6 +208,7 @@ class Delivery:
             print_deadline = max(end, time.monotonic() + _PRINT_TIMEOUT / 2)
             has_no_answer = self._unsettled and self._lanes and not (self._failing or self._healthy)
             self._keep_all(print_deadline)
+            self._spilled = False  # what is in the spool alone stays there
             self._wait(print_deadline)  # for those that a thread of ours is printing at the moment
             if has_no_answer and self._spool is None:
                 logger.warning("the lineage backend has given no answer yet")
