@@ -46,7 +46,8 @@ class Program:
     def __init__(self, source: str) -> None:
         text = BEGINNING.format(project=PROJECT) + dedent(source)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", text],
+            # From Python 3.12 on a process with threads warns when it forks, and ours has some.
+            [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", text],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -209,7 +209,9 @@ class Jobs:
     def base_environ(self) -> dict[str, str]:
         """Return the environment of a job that knows of no lineage, and that finds no configuration file."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("OPENLINEAGE")}
-        return {**environ, "HOME": str(self.directory), "NO_PROXY": "127.0.0.1"}
+        # From Python 3.12 on a process with threads warns when it forks, and delivery has threads.
+        quiet = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
+        return {**environ, **quiet, "HOME": str(self.directory), "NO_PROXY": "127.0.0.1"}
 
     def stop(self) -> None:
         """End every job that is still there."""
