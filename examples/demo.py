@@ -11,6 +11,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from openlineage.client.uuid import generate_new_uuid
@@ -131,7 +132,8 @@ def show_dataset(entry: Event, verb: str, statistics: Event) -> None:
     origins = facets.get("columnLineage", {}).get("fields", {})
     fields = facets.get("schema", {}).get("fields", [])
     if fields and not origins:
-        print(f"               columns {', '.join(field['name'] for field in fields)}")
+        names = f"columns {', '.join(field['name'] for field in fields)}"
+        print(fill(names, 79, initial_indent=" " * 15, subsequent_indent=" " * 23))
     for field in fields if origins else ():
         sources = ", ".join(source["field"] for source in origins.get(field["name"], {}).get("inputFields", ()))
         print(f"               {field['name']:<18} {field.get('type', ''):<8} from {sources}")
@@ -151,7 +153,7 @@ def main() -> int:
         done = subprocess.run(
             command, env=pod_environment(case, parent), capture_output=True, text=True, timeout=60, check=False
         )
-        for line in (*done.stdout.splitlines(), *done.stderr.splitlines()[-3:]):
+        for line in (*done.stdout.splitlines(), *done.stderr.splitlines()[-1:]):
             print(f"  {line}")
         print(f"  exit code {done.returncode}\n")
         events = read_events()[before:]

@@ -236,7 +236,8 @@ def test_demo_shows_a_linked_run_and_a_failing_one(workplace: Workplace) -> None
         r" START ",
         r" COMPLETE ",
         r"accounts\.csv, 30 rows$",
-        r"columns account_id, company, contact_email, country, signed_up, monthly_fee$",
+        r"columns account_id, company, contact_email, country, signed_up,$",
+        r"^ +monthly_fee$",
         r"demo-out/accounts\.db/accounts, 26 rows$",
         r"email +TEXT +from contact_email$",
         r" FAIL ",
@@ -247,6 +248,7 @@ def test_demo_shows_a_linked_run_and_a_failing_one(workplace: Workplace) -> None
     events = workplace.events(workplace.directory / "demo-out" / "events.jsonl")
     assert [event["eventType"] for event in events] == ["START", "COMPLETE", "START", "FAIL"]
     assert len({root_id(event) for event in events}) == 1
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_demo_fails_when_the_events_are_not_as_expected(workplace: Workplace) -> None:
