@@ -57,6 +57,10 @@ driver = "vfs"
 graphroot = "{store}/graph"
 runroot = "{store}/run"
 """
+_PROBE = """ARG BASE
+FROM ${BASE}
+RUN python3 -m venv /venv && /venv/bin/pip install --quiet attrs
+"""
 # What pip inside a build must know to reach the index that it reaches here.
 _PIP_OPTIONS = ("cert", "extra-index-url", "index-url", "proxy", "trusted-host")
 
@@ -297,11 +301,14 @@ def _field(variable: Mapping[str, Any]) -> Any:
 
 
 def main() -> int:
-    """Fill the cache, run one container, and say why if that cannot be."""
+    """Fill the cache, run one container, build one image with a package in it, and say why if that cannot be."""
     try:
-        with running():
-            return 0
-    except UnavailableError as error:
+        with running() as podman, tempfile.TemporaryDirectory() as folder:
+            dockerfile = Path(folder) / "Dockerfile"
+            dockerfile.write_text(_PROBE)
+            with podman.image("probe", dockerfile, Path(folder), PYTHON_BASE):
+                return 0
+    except (UnavailableError, AssertionError, subprocess.TimeoutExpired) as error:
         print(error, file=sys.stderr)  # noqa: T201  for .ci/run
         return 3
 
