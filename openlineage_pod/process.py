@@ -27,6 +27,8 @@ _WAITED = signal.valid_signals() - {getattr(signal, name) for name in (*_OWN_FAU
 # siginfo's si_code of a signal that the kernel sends, as for Ctrl-C on a terminal.
 _SI_KERNEL = 128
 _PR_SET_CHILD_SUBREAPER = 36
+# Seconds after a Ctrl-Z.
+_HAS_STOPPED_BY_THEN = 0.3
 # A shell's: found but not to be executed, and not found.
 _CANNOT_EXECUTE, _NOT_FOUND = 126, 127
 
@@ -182,6 +184,12 @@ class Supervisor:
                 os.kill(os.getpid(), signal.SIGSTOP)
                 self._hand_over_terminal()
 
+    def _follow(self) -> None:
+        """Stop after a Ctrl-Z with a command that has stopped, should its SIGCHLD have come at a bad moment."""
+        with suppress(OSError), open(f"/proc/{self._pid}/stat") as file:
+            if file.read().rpartition(")")[2].split()[0] == "T":
+                self._stop_as_well()
+
     def _received(self, received: signal.struct_siginfo, stopping: Callable[[int], None]) -> None:
         number = received.si_signo
         # What the kernel sends for a terminal goes to the whole foreground group: the command has got it already.
@@ -189,6 +197,8 @@ class Supervisor:
         is_for_us = number == signal.SIGHUP and os.getsid(0) == os.getpid()
         if received.si_code != _SI_KERNEL or self._to_group or is_for_us:
             self._send(number)
+        if number == signal.SIGTSTP and received.si_code == _SI_KERNEL:
+            self.at(time.monotonic() + _HAS_STOPPED_BY_THEN, self._follow)
         if number in STOP_SIGNALS and self._stopped_by is None:
             self._stopped_by = number
             if self._kill_after is not None:
