@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.scene import SLACK, WHOLE, until
-from tests.integration.harness import types
+from tests.integration.harness import pipe, types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.faults.scene import Scene
     from tests.integration.harness import Finished, Job, Receiver
@@ -356,29 +355,12 @@ def test_a_closed_stderr(case: str, backend: str, spooling: Scene, receiver: Rec
     assert books.places == {"delivered" if backend == "well" else "spooled": BOTH}
 
 
-@contextmanager
-def full_pipe() -> Iterator[int]:
-    """Make a pipe that nobody reads, full to the brim."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    for chunk in (b"\n" * 4096, b"\n"):
-        with suppress(BlockingIOError):
-            while True:
-                os.write(writer, chunk)
-    os.set_blocking(writer, True)
-    try:
-        yield writer
-    finally:
-        os.close(writer)
-        os.close(reader)
-
-
 @pytest.mark.parametrize("backend", ["well", "refused"])
 def test_a_full_pipe_behind_stderr(backend: str, scene: Scene, receiver: Receiver, refused: str) -> None:
     """A stderr that nobody reads stops neither the job nor the delivery nor the spool."""
     source = STREAMLESS.format(closing="print('before')", leaving="raise SystemExit(7)")
     environ = scene.environ(receiver.url if backend == "well" else refused, 1)
-    with full_pipe() as stderr:
+    with pipe(full=True) as stderr:
         job: Job = scene.jobs.start(source, environ, stderr=stderr)
         finished: Finished = job.finish(timeout=1 + SLACK)
     assert (finished.returncode, finished.stdout) == (7, "before\n")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from tests.conftest import SEEN_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.integration.receiver import Request, Rule
 
-__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "printed_events", "types"]
+__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "pipe", "printed_events", "types"]
 
 # Ends a test that would hang, never a test of how long something takes.
 PATIENCE = 60.0
@@ -258,3 +259,24 @@ def by_run(events: Sequence[Event]) -> dict[str, list[str]]:
     for event in events:
         runs.setdefault(event["run"]["runId"], []).append(event["eventType"])
     return runs
+
+
+@contextmanager
+def pipe(*, full: bool) -> Iterator[int]:
+    """Make a pipe that nobody reads, full to the brim, or one whose reader is gone."""
+    reader, writer = os.pipe()
+    if full:
+        os.set_blocking(writer, False)
+        for chunk in (b"\n" * 4096, b"\n"):
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(writer, chunk)
+        os.set_blocking(writer, True)
+    else:
+        os.close(reader)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+        if full:
+            os.close(reader)

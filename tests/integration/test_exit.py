@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import by_run, types
+from tests.integration.harness import by_run, pipe, types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.integration.harness import Job, Jobs, Receiver
 
 SHORT = """
@@ -197,27 +194,6 @@ data.flush()
 """
     jobs.run(source, {"OPENLINEAGE_URL": refused, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0.5"})
     assert (jobs.directory / "data.csv").read_text() == "id\n"
-
-
-@contextmanager
-def pipe(*, full: bool) -> Iterator[int]:
-    """Make a pipe that nobody reads, full to the brim, or one whose reader is gone."""
-    reader, writer = os.pipe()
-    if full:
-        os.set_blocking(writer, False)
-        for chunk in (b"\n" * 4096, b"\n"):
-            with suppress(BlockingIOError):
-                while True:
-                    os.write(writer, chunk)
-        os.set_blocking(writer, True)
-    else:
-        os.close(reader)
-    try:
-        yield writer
-    finally:
-        os.close(writer)
-        if full:
-            os.close(reader)
 
 
 STUCK = {
