@@ -16,6 +16,7 @@ changed about its transports, and why:
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import logging
 import os
@@ -111,6 +112,8 @@ def connect(environ: Mapping[str, str]) -> Backend | None:
     """
     try:
         with importing():
+            importlib.import_module("encodings.idna")  # requests imports these two for its first request
+            importlib.import_module("netrc")
             return _http_backend(environ) if _is_only_a_url(environ) else _client_backend(environ)
     except Exception as error:
         raise ConfigurationError(
@@ -129,9 +132,6 @@ def _is_only_a_url(environ: Mapping[str, str]) -> bool:
 
 
 def _http_backend(environ: Mapping[str, str]) -> Backend:
-    import encodings.idna  # noqa: F401  requests imports these two for its first request
-    import netrc  # noqa: F401
-
     from openlineage_pod.delivery.http import HttpBackend  # deferred: it imports requests
 
     path = environ.get(settings.API_KEY_FILE)
@@ -141,8 +141,6 @@ def _http_backend(environ: Mapping[str, str]) -> Backend:
 
 
 def _client_backend(environ: Mapping[str, str]) -> Backend | None:
-    import netrc  # noqa: F401
-
     import openlineage.client.event_v2
     import openlineage.client.facet_v2  # noqa: F401
     from dateutil import parser  # noqa: F401  openlineage-python checks event times with it
