@@ -6,6 +6,7 @@ is a skip that says how to get it.
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,11 +14,14 @@ import pytest
 
 from tests.e2e import podman as containers
 from tests.e2e import servers
+from tests.e2e.consumers import Marquez, Rentgen
+from tests.e2e.consumers import entry as open_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from tests.e2e.consumers import Consumer, Entry
     from tests.e2e.podman import Podman
     from tests.e2e.servers import Api, DataRentgen, PostgreSQL
 
@@ -40,6 +44,31 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
 def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
     """Return the addresses of a running Data.Rentgen and of the Kafka that it reads."""
     yield from _running(servers.data_rentgen(cluster))
+
+
+@pytest.fixture(scope="session")
+def consumers(request: pytest.FixtureRequest) -> list[Consumer]:
+    """Return the real consumers that this machine can have, both in CI unless one is left out by name."""
+    without = os.environ.get("OPENLINEAGE_POD_TEST_WITHOUT", "").split(",")
+    found: list[Consumer] = []
+    missing: list[str] = []
+    for name, wrap in (("marquez", Marquez), ("data_rentgen", Rentgen)):
+        if name.removeprefix("data_") in without:
+            continue
+        try:
+            found.append(wrap(request.getfixturevalue(name)))
+        except pytest.skip.Exception as error:
+            missing.append(str(error))
+    if not found or (missing and os.environ.get("OPENLINEAGE_POD_TEST_NO_SKIPS")):
+        pytest.skip("; ".join(missing) or "every consumer is left out")
+    return found
+
+
+@pytest.fixture
+def entry(consumers: list[Consumer]) -> Iterator[Entry]:
+    """Return an entry for events in front of all consumers."""
+    with open_entry(consumers) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,214 @@
+"""The real consumers of lineage under one interface, and an entry in front of them that keeps what goes through it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from openlineage_pod.spec import PRODUCER
+from tests.conftest import SEEN_EVENTS
+from tests.e2e.servers import LOOPBACK, Api, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tests.e2e.servers import DataRentgen
+
+    Event = dict[str, Any]
+
+# Data.Rentgen reads from Kafka in its own time.
+PATIENCE = 60.0
+
+
+class Seen(NamedTuple):
+    """What a consumer says of a run."""
+
+    job: str
+    """The job's name as the consumer files it: Marquez puts the parent's name before it."""
+    state: str | None
+    """By the type of the event: START, COMPLETE, FAIL or ABORT; None of a run that is known by name only."""
+    parent: str | None
+    """The run id of its parent."""
+    inputs: frozenset[tuple[str, str]]
+    """Datasets as (namespace, name)."""
+    outputs: frozenset[tuple[str, str]]
+
+
+class Consumer(Protocol):
+    """A real backend."""
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        """Hand it an event, which it must accept."""
+
+    def run(self, run_id: str) -> Seen | None:
+        """Return what it knows of a run, if anything."""
+
+
+class Marquez:
+    """A running Marquez."""
+
+    _STATES: Mapping[str, str] = {
+        "NEW": "START",
+        "RUNNING": "START",
+        "COMPLETED": "COMPLETE",
+        "FAILED": "FAIL",
+        "ABORTED": "ABORT",
+    }
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        self.api.post("/api/v1/lineage", event)
+
+    def run(self, run_id: str) -> Seen | None:
+        answer = self.api.request("GET", f"/api/v1/jobs/runs/{run_id}")
+        if not answer.ok:
+            return None
+        run = answer.json()
+        return Seen(
+            self._job(run_id),
+            self._STATES[run["state"]],
+            run["facets"].get("parent", {}).get("run", {}).get("runId"),
+            self._datasets(run["inputDatasetVersions"]),
+            self._datasets(run["outputDatasetVersions"]),
+        )
+
+    def _job(self, run_id: str) -> str:
+        jobs = self.api.get("/api/v1/jobs", limit=1000)["jobs"]
+        return next(str(job["name"]) for job in jobs if run_id in [run["id"] for run in job["latestRuns"] or ()])
+
+    @staticmethod
+    def _datasets(versions: Sequence[Any]) -> frozenset[tuple[str, str]]:
+        ids = [version["datasetVersionId"] for version in versions]
+        return frozenset((each["namespace"], each["name"]) for each in ids)
+
+
+class Rentgen:
+    """A running Data.Rentgen."""
+
+    _STATES: Mapping[str, str | None] = {
+        "UNKNOWN": None,
+        "STARTED": "START",
+        "SUCCEEDED": "COMPLETE",
+        "FAILED": "FAIL",
+        "KILLED": "ABORT",
+    }
+
+    def __init__(self, rentgen: DataRentgen) -> None:
+        self.api = rentgen.api
+        self._entry = Api(rentgen.ingest_url, rentgen.token)
+        self._since = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        self._entry.post("/v1/openlineage", event)
+
+    def run(self, run_id: str) -> Seen | None:
+        found = self.api.get("/v1/runs", run_id=run_id)["items"]
+        if not found:
+            return None
+        [run] = found
+        lineage = self.api.get("/v1/runs/lineage", since=self._since, start_node_id=run_id)
+        datasets = {
+            key: (dataset["location"]["addresses"][0]["url"], dataset["name"])
+            for key, dataset in lineage["nodes"]["datasets"].items()
+        }
+        read = [relation for relation in lineage["relations"]["inputs"] if relation["to"]["id"] == run_id]
+        written = [relation for relation in lineage["relations"]["outputs"] if relation["from"]["id"] == run_id]
+        return Seen(
+            run["job"]["name"],
+            self._STATES[run["data"]["status"]],
+            run["data"]["parent_run_id"],
+            frozenset(datasets[relation["from"]["id"]] for relation in read),
+            frozenset(datasets[relation["to"]["id"]] for relation in written),
+        )
+
+
+class Entry:
+    """Takes events at any path, keeps them, and hands each to all consumers before it answers."""
+
+    def __init__(self, consumers: Sequence[Consumer], url: str) -> None:
+        self.consumers = consumers
+        self.url = url
+        self.events: list[Event] = []
+        self.authorizations: list[str | None] = []
+
+    def runs(self, condition: Callable[[Event], bool] = lambda _: True) -> dict[str, list[Event]]:
+        """Return the events of each run, in the order of their arrival, of which one fulfils the condition."""
+        runs: dict[str, list[Event]] = {}
+        for event in list(self.events):
+            runs.setdefault(event["run"]["runId"], []).append(event)
+        return {run_id: events for run_id, events in runs.items() if any(map(condition, events))}
+
+    def children(self, run_id: str) -> dict[str, list[Event]]:
+        """Return the events of each run whose parent this run is."""
+        return self.runs(lambda event: parent_of(event) == run_id)
+
+    def ended(self, run_id: str, state: str) -> list[Seen]:
+        """Return what every consumer says of a run, as soon as each says that it is in the state."""
+
+        def all_say_so() -> bool:
+            seen = [consumer.run(run_id) for consumer in self.consumers]
+            return all(each is not None and each.state == state for each in seen)
+
+        wait_until(all_say_so, f"every consumer knows run {run_id} as {state}", seconds=PATIENCE)
+        return [seen for consumer in self.consumers if (seen := consumer.run(run_id))]
+
+    def receive(self, event: Event, authorization: str | None) -> None:
+        """Take one event."""
+        for consumer in self.consumers:
+            consumer.send(event)
+        self.authorizations.append(authorization)
+        self.events.append(event)
+
+
+def parent_of(event: Mapping[str, Any]) -> str | None:
+    """Return the run id of an event's parent."""
+    parent: Event = event["run"].get("facets", {}).get("parent", {})
+    run_id: str | None = parent.get("run", {}).get("runId")
+    return run_id
+
+
+def root_of(event: Mapping[str, Any]) -> str | None:
+    """Return the run id of an event's root."""
+    parent: Event = event["run"].get("facets", {}).get("parent", {})
+    run_id: str | None = parent.get("root", {}).get("run", {}).get("runId")
+    return run_id
+
+
+@contextmanager
+def entry(consumers: Sequence[Consumer]) -> Iterator[Entry]:
+    """Run an entry in front of the consumers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            try:
+                taken.receive(event, self.headers["Authorization"])
+            except AssertionError as error:  # a consumer refused it: so do we, for good
+                status, answer = 422, str(error).encode()
+            else:
+                status, answer = 201, b""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
+        taken = Entry(consumers, f"http://{LOOPBACK}:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield taken
+        finally:
+            server.shutdown()
+            thread.join()
+            # Those of others, such as Airflow's, are not ours to check.
+            SEEN_EVENTS.extend(event for event in taken.events if event["producer"] == PRODUCER)
