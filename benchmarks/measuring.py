@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +35,15 @@ class Measured(NamedTuple):
     def total(self) -> float:
         """Seconds from the start of the process to its end."""
         return (self.ended - self.started) / 1e9
+
+
+class Started(subprocess.Popen[bytes]):
+    """A process with pipes for its input and output."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], directory: str) -> None:
+        super().__init__(command, env=environ, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.input = cast("IO[bytes]", self.stdin)
+        self.output = cast("IO[bytes]", self.stdout)
 
 
 class Bench:
@@ -74,6 +83,10 @@ class Bench:
         ended = time.monotonic_ns()
         return Measured(started, ended, done.returncode, done.stdout.decode(), done.stderr.decode())
 
+    def start(self, command: Sequence[str], environ: Mapping[str, str]) -> Started:
+        """Start any command."""
+        return Started(command, {**self._environ, **environ}, self.directory)
+
     def delivered(self) -> list[tuple[str, str, bool]]:
         """Return run id, type and whether there is a parent of each event that has arrived since the last call."""
         connection = HTTPConnection("127.0.0.1", self._ports["living"])
@@ -91,6 +104,12 @@ def prepared() -> Iterator[Bench]:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as backend:
             # Leaving this block closes the backend's stdin, which ends it.
             yield Bench(json.loads(backend.stdout.readline()) if backend.stdout else {}, directory)
+
+
+def peak_memory(pid: int) -> int:
+    """Return the most memory that a process has had so far, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024
 
 
 def spread(values: Sequence[float], unit: float, digits: int) -> str:

@@ -16,6 +16,7 @@ from platform import python_version
 
 import startup
 import throughput
+import wrapper
 from measuring import HERE, prepared
 
 README = HERE / "README.md"
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="also put the tables into benchmarks/README.md")
     arguments = parser.parse_args()
     with prepared() as bench:
-        lines = [*startup.tables(bench), "", *throughput.table(bench)]
+        lines = [*startup.tables(bench), "", *throughput.table(bench), "", *wrapper.table(bench)]
     versions = f"Python {python_version()}, openlineage-python {version('openlineage-python')}"
     measured = "\n".join([*lines, "", f"One run on {os.cpu_count()} cores, {versions}."])
     print(measured)

@@ -5,16 +5,23 @@
     @lineage_run("ingest_accounts", inputs=["postgres://warehouse:5432/crm.public.accounts"])
     def main(): ...
 
-Everything heavy is imported by the delivery thread, beside the job.
+Everything heavy is imported by the delivery thread, beside the job. What stands below is imported when it is asked for:
+`openlineage-pod run` needs none of it before it starts its command.
 """
 
-from openlineage_pod._guard import ConfigurationError
-from openlineage_pod.datasets import Dataset, dataset
-from openlineage_pod.delivery.report import DeliveryReport
-from openlineage_pod.lineage import LineageScope, flush, lineage_run
-from openlineage_pod.parent import ParentContext
-from openlineage_pod.run import LineageRun, current_run
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from openlineage_pod.spec import __version__
+
+if TYPE_CHECKING:
+    from openlineage_pod.datasets import Dataset, dataset
+    from openlineage_pod.delivery.report import DeliveryReport
+    from openlineage_pod.lineage import LineageScope, flush, lineage_run
+    from openlineage_pod.parent import ParentContext
+    from openlineage_pod.run import LineageRun, current_run
+    from openlineage_pod.settings import ConfigurationError
 
 __all__ = [
     "ConfigurationError",
@@ -29,3 +36,29 @@ __all__ = [
     "flush",
     "lineage_run",
 ]
+
+_HOMES = {
+    "ConfigurationError": "settings",
+    "Dataset": "datasets",
+    "DeliveryReport": "delivery.report",
+    "LineageRun": "run",
+    "LineageScope": "lineage",
+    "ParentContext": "parent",
+    "current_run": "run",
+    "dataset": "datasets",
+    "flush": "lineage",
+    "lineage_run": "lineage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod._stderr import BoundedHandler
 from openlineage_pod.redaction import Redactor
+from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ConfigurationError", "guarded", "logger", "masking"]
+__all__ = ["guarded", "logger", "masking"]
 
 
 class _Masking(logging.Filter):
@@ -43,10 +44,6 @@ logger.addFilter(masking)
 
 # The tests' fixture replaces it with one that remembers the errors, so that none hides behind the boundary.
 swallowed: list[Exception] | None = None
-
-
-class ConfigurationError(ValueError):
-    """A wrong or missing setting. Raised only with `OPENLINEAGE_POD_STRICT=true`, else it is a warning."""
 
 
 @contextmanager

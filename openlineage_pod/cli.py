@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from openlineage_pod._guard import ConfigurationError
+from openlineage_pod.settings import ConfigurationError
 from openlineage_pod.spec import __version__
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: list[str], options: argparse.Namespace | None) -> int:
-    from openlineage_pod.command import RunOptions, as_options, run_command
+    from openlineage_pod.command import RunOptions, run_command
 
+    given = {} if options is None else {field: getattr(options, field) for field in RunOptions._fields}
     try:
-        code = run_command(command, RunOptions() if options is None else as_options(options))
+        code = run_command(command, RunOptions(**given))
     except ConfigurationError as error:  # in strict mode
         print(f"openlineage-pod: {error}", file=sys.stderr)
         code = 2

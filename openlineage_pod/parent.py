@@ -15,7 +15,6 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from openlineage_pod import settings
-from openlineage_pod._guard import logger
 from openlineage_pod.spec import complete_facet, facet
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ class ParentContext(NamedTuple):
 
         Never raises: each malformed variable is one warning on the logger `openlineage_pod`.
         """
+        from openlineage_pod._guard import logger  # deferred: logging costs a command under the wrapper 7 ms
+
         parent, problems = read_parent(environ)
         for problem in problems:
             logger.warning("%s", problem)
@@ -70,6 +71,12 @@ class ParentContext(NamedTuple):
             **self._parts(settings.PARENT_PARTS),
             **root._parts(settings.ROOT_PARENT_PARTS),
         }
+
+    def child_env(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return `base` for a child process of this run, without what names a run itself."""
+        own = (settings.RUN_ID, settings.JOB_NAME, settings.INPUTS, settings.OUTPUTS)
+        kept = {name: value for name, value in base.items() if name not in own}
+        return {**kept, **self.to_env()}
 
     def _node(self) -> dict[str, object]:
         job: dict[str, object] = {"namespace": self.job_namespace, "name": self.job_name}

@@ -12,12 +12,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod._guard import ConfigurationError, guarded, logger
+from openlineage_pod._guard import guarded, logger
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.retry import RetryPolicy
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect, describe
 from openlineage_pod.redaction import Redactor
+from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,19 +12,28 @@ from openlineage_pod import settings as names
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod.datasets import Dataset, dataset
 from openlineage_pod.events import Draft
+from openlineage_pod.identity import Identity, identify
 from openlineage_pod.outcome import COMPLETE, Outcome, outcome_of
-from openlineage_pod.parent import ParentContext
 from openlineage_pod.runtime import existing_runtime
 from openlineage_pod.sigterm import undivided
-from openlineage_pod.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from openlineage_pod.datasets import DatasetSource
     from openlineage_pod.runtime import Runtime
 
-__all__ = ["NULL_RUN", "LineageRun", "activate", "close_run", "current_run", "deactivate", "make_run", "start_run"]
+__all__ = [
+    "NULL_RUN",
+    "LineageRun",
+    "activate",
+    "close_run",
+    "current_run",
+    "deactivate",
+    "make_run",
+    "new_run",
+    "start_run",
+]
 
 _current_run: ContextVar[LineageRun | None] = ContextVar("openlineage_pod_run", default=None)
 
@@ -43,13 +52,9 @@ class LineageRun:
 
     """
 
-    def __init__(
-        self, *, run_id: str, job_name: str, job_namespace: str, parent: ParentContext | None, runtime: Runtime | None
-    ) -> None:
-        self.run_id = run_id
-        self.job_name = job_name
-        self.job_namespace = job_namespace
-        self.parent = parent
+    def __init__(self, identity: Identity, runtime: Runtime | None) -> None:
+        self.run_id, self.job_name, self.job_namespace, self.parent = identity
+        self._identity = identity
         self._runtime = runtime
         self._process = os.getpid()
         self._enclosing: LineageRun | None = None
@@ -110,15 +115,7 @@ class LineageRun:
         Left out are the variables that name this run itself: the child's own run needs other ones.
 
         """
-        env = dict(os.environ if base is None else base)
-        for variable in (names.RUN_ID, names.JOB_NAME, names.INPUTS, names.OUTPUTS):
-            env.pop(variable, None)
-        return {**env, **self._as_parent().to_env()}
-
-    def _as_parent(self) -> ParentContext:
-        """Return what the children of this run need to know of it; they have the same root as this run."""
-        root = self.parent and (self.parent.root or self.parent._replace(root=None))
-        return ParentContext(self.run_id, self.job_name, self.job_namespace, root=root)
+        return self._identity.as_parent().child_env(os.environ if base is None else base)
 
     def _add(self, datasets: dict[tuple[str, str], Dataset], source: DatasetSource, kind: str) -> None:
         with guarded(f"add an {kind} to run {self.run_id}"):
@@ -225,7 +222,7 @@ class _NullRun(LineageRun):
     """
 
     def __init__(self) -> None:
-        super().__init__(run_id="", job_name="", job_namespace="", parent=None, runtime=None)
+        super().__init__(Identity("", "", "", None), None)
 
     def __bool__(self) -> bool:
         return False
@@ -275,32 +272,51 @@ def make_run(
     job_name: str | None,
     job_namespace: str | None,
     default_name: str,
-    inputs: tuple[DatasetSource, ...] = (),
-    outputs: tuple[DatasetSource, ...] = (),
+    **described: Any,
+) -> LineageRun:
+    """Make a run, nested in the active one if there is any; `start_run` reports its START.
+
+    Args:
+        runtime: of this process.
+        job_name: the explicit name, if any.
+        job_namespace: the explicit namespace, if any.
+        default_name: of the function or script.
+        described: as for `new_run`.
+
+    """
+    enclosing = _current_run.get()
+    identity, problems = identify(
+        runtime.settings,
+        enclosing._identity.as_parent() if enclosing else runtime.parent,
+        job_name=job_name,
+        job_namespace=job_namespace,
+        default_name=default_name,
+        run_id=None if enclosing else runtime.take_run_id(),
+        nested=enclosing is not None,
+    )
+    for problem in problems:
+        logger.warning("%s", problem)
+    return new_run(runtime, identity, enclosing, **described)
+
+
+def new_run(
+    runtime: Runtime,
+    identity: Identity,
+    enclosing: LineageRun | None = None,
+    *,
+    inputs: Iterable[DatasetSource] = (),
+    outputs: Iterable[DatasetSource] = (),
     run_facets: Mapping[str, Any] | None = None,
     job_facets: Mapping[str, Any] | None = None,
 ) -> LineageRun:
-    """Make a run, nested in the active one if there is any; `start_run` reports its START."""
-    enclosing = _current_run.get()
-    settings = runtime.settings
-    parent = enclosing._as_parent() if enclosing else runtime.parent
-    own_name = _checked("job name", job_name) or (None if enclosing else settings.job_name)
-    fallback = f"{parent.job_name}.{default_name}" if parent else default_name
-    name = own_name or fallback
-    if parent and name == parent.job_name:
-        # Marquez files a child under "<parent>.<child>" and would take a job of the parent's name for the parent.
-        name = fallback
-    namespace = (
-        _checked("namespace", job_namespace) or settings.namespace or (parent and parent.job_namespace) or "default"
-    )
-    run_id = (None if enclosing else runtime.take_run_id()) or new_uuid7()
-    run = LineageRun(run_id=run_id, job_name=name, job_namespace=namespace, parent=parent, runtime=runtime)
+    """Make the run of an identity, with the datasets that the DAG declared if no run encloses it."""
+    run = LineageRun(identity, runtime)
     run._enclosing = enclosing
-    declared = ((), ()) if enclosing else (settings.inputs, settings.outputs)
-    for source in declared[0]:
-        run._add(run._inputs, source, f"input ({names.INPUTS})")
-    for source in declared[1]:
-        run._add(run._outputs, source, f"output ({names.OUTPUTS})")
+    if enclosing is None:
+        for source in runtime.settings.inputs:
+            run._add(run._inputs, source, f"input ({names.INPUTS})")
+        for source in runtime.settings.outputs:
+            run._add(run._outputs, source, f"output ({names.OUTPUTS})")
     for source in inputs:
         run.add_input(source)
     for source in outputs:
@@ -339,13 +355,3 @@ def close_run(run: LineageRun, error: BaseException | None) -> None:
     """Report the end of a run whose body was left by `error` (None: it returned)."""
     with guarded(f"report the end of run {run.run_id}"):
         run._end(outcome_of(error) if error is not None else COMPLETE)
-
-
-def _checked(what: str, value: str | None) -> str | None:
-    if value is None:
-        return None
-    fault = names.name_fault(value)
-    if fault is not None:
-        logger.warning("the %s %s %s; the default is used", what, ascii(value)[:80], fault)
-        return None
-    return value

@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from openlineage_pod._guard import ConfigurationError, guarded, logger
+from openlineage_pod._guard import guarded, logger
 from openlineage_pod.datasets import dataset
 from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect
 from openlineage_pod.delivery.worker import Delivery
@@ -22,7 +22,7 @@ from openlineage_pod.outcome import Outcome
 from openlineage_pod.parent import read_parent
 from openlineage_pod.pod import pod_facet
 from openlineage_pod.redaction import Redactor
-from openlineage_pod.settings import Settings
+from openlineage_pod.settings import ConfigurationError, Settings
 from openlineage_pod.sigterm import watch_sigterm
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "canonical_uuid", "name_fault", "quoted", "read_name"]
+__all__ = ["ConfigurationError", "Settings", "canonical_uuid", "name_fault", "quoted", "read_name"]
 
 CONTEXT = "OPENLINEAGE_CONTEXT"
 """Who started this pod, as the standard JSON: `{"parent": {"run", "job", "root": {"run", "job"}}}`."""
@@ -77,6 +77,10 @@ _DEFAULT_EVENT_BYTES = 250_000
 _FEWEST_BYTES = 10_000
 _MOST_DIGITS = 15
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+class ConfigurationError(ValueError):
+    """A wrong or missing setting. Raised only with `OPENLINEAGE_POD_STRICT=true`, else it is a warning."""
 
 
 def quoted(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,13 @@ AIRFLOW_ENV = {
     "OPENLINEAGE_PARENT_ID": f"airflow/etl.ingest/{PARENT_RUN_ID}",
     "OPENLINEAGE_ROOT_PARENT_ID": f"airflow/etl/{ROOT_RUN_ID}",
 }
+
+
+def pytest_configure() -> None:
+    """Give signals their default actions: a shell in the background and nohup ignore some, which is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod import command as wrapper
+from openlineage_pod import oom, reporter
 from openlineage_pod.command import RunOptions
 from openlineage_pod.process import Ended
 from tests.integration.wrapping import message, wrapped
@@ -65,7 +66,7 @@ def test_outcomes(  # noqa: PLR0917  parameters of one table
 ) -> None:
     """Each way in which a command can end has its state, and a message that says why."""
     options = RunOptions(abort_on=abort_on, complete_on=complete_on)
-    outcome = wrapper._outcome_of(Ended(code, stopped_by), options, oom=oom)
+    outcome = reporter._outcome_of(Ended(code, stopped_by), options, oom=oom)
     assert outcome.state == state
     assert part in outcome.message
     assert ("OOM" in outcome.message) == (part == "OOM")
@@ -75,7 +76,7 @@ def test_outcomes(  # noqa: PLR0917  parameters of one table
 def test_outcome_of_a_command_that_could_not_be_started(code: int) -> None:
     """It is a failure whatever the options say, and the message says why."""
     ended = Ended(code, error="job.sh: Permission denied")
-    outcome = wrapper._outcome_of(ended, RunOptions(complete_on=(code,)), oom=False)
+    outcome = reporter._outcome_of(ended, RunOptions(complete_on=(code,)), oom=False)
     assert (outcome.state, "job.sh: Permission denied" in outcome.message) == ("FAIL", True)
 
 
@@ -100,15 +101,16 @@ def test_counter_of_oom_kills(
     for path, text in zip(paths, texts, strict=True):
         if text is not None:
             path.write_text(text)
-    monkeypatch.setattr(wrapper, "_memory_files", lambda: list(map(str, paths)))
-    assert wrapper._oom_kills() == count
+    monkeypatch.setattr(oom, "_memory_files", lambda: list(map(str, paths)))
+    assert oom.count_oom_kills() == count
 
 
 def test_counter_that_rises(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> None:
     """Only a rise of the counter while the command ran makes a 137 an OOM."""
     for before, after, part in ((3, 3, "killed from outside"), (3, 4, "OOM")):
         counts = iter([before, after])
-        monkeypatch.setattr(wrapper, "_oom_kills", lambda counts=counts: next(counts))
+        for module in (wrapper, reporter):
+            monkeypatch.setattr(module, "count_oom_kills", lambda counts=counts: next(counts))
         Reported().end(Ended(128 + KILL))
         assert part in message(recorded.events[-1])
     assert [event["eventType"] for event in recorded.events] == ["START", "FAIL"] * 2
@@ -131,7 +133,7 @@ def test_termination_log(
     path = tmp_path / "termination-log"
     if content is not None:
         path.write_text(content)
-    monkeypatch.setattr(wrapper, "_TERMINATION_LOG", str(path))
+    monkeypatch.setattr(reporter, "_TERMINATION_LOG", str(path))
     Reported().end(Ended(7))
     assert (path.read_text() if path.exists() else None) == expected
     assert len(recorded.events) == 2
@@ -141,7 +143,7 @@ def test_termination_log_of_a_success(tmp_path: Path, monkeypatch: pytest.Monkey
     """A command that succeeded leaves no last word."""
     path = tmp_path / "termination-log"
     path.touch()
-    monkeypatch.setattr(wrapper, "_TERMINATION_LOG", str(path))
+    monkeypatch.setattr(reporter, "_TERMINATION_LOG", str(path))
     Reported().end(Ended(0))
     assert path.read_text() == ""
     assert len(recorded.events) == 2
@@ -153,7 +155,7 @@ def test_termination_log_that_cannot_be_written(kind: str, tmp_path: Path, monke
     """A last word that cannot be written is none, and no error."""
     path = tmp_path / "termination-log"
     path.mkdir()
-    monkeypatch.setattr(wrapper, "_TERMINATION_LOG", str(path) if kind == "directory" else "/dev/full")
+    monkeypatch.setattr(reporter, "_TERMINATION_LOG", str(path) if kind == "directory" else "/dev/full")
     Reported().end(Ended(7))
 
 
@@ -162,8 +164,8 @@ def test_long_termination_message(letter: str, tmp_path: Path, monkeypatch: pyte
     """No more than 4096 bytes are written, and no half of a character."""
     path = tmp_path / "termination-log"
     path.touch()
-    monkeypatch.setattr(wrapper, "_TERMINATION_LOG", str(path))
-    wrapper._leave_last_word("." + letter * 5000)
+    monkeypatch.setattr(reporter, "_TERMINATION_LOG", str(path))
+    reporter._leave_last_word("." + letter * 5000)
     assert 4090 < path.stat().st_size <= 4096
     assert path.read_text(encoding="utf-8").strip(".") == letter * ((path.stat().st_size - 1) // len(letter.encode()))
 
@@ -175,9 +177,9 @@ class Reported:
     """A command that is reported in this process; what it tells is written by hand."""
 
     def __init__(self) -> None:
-        self._reporter = wrapper._Reporter(["/usr/bin/load"], RunOptions())
-        self.path = Path(self._reporter.environ[NAME])
-        self._reporter.start()
+        plan = wrapper._plan(["/usr/bin/load"], RunOptions())
+        self.path = Path(plan.environ[NAME])
+        self._reporter = reporter.Reporter(plan, RunOptions())
 
     def clean_up(self) -> None:
         """Remove what the command has put in the place of the file."""
@@ -375,9 +377,9 @@ def test_unreadable_report(tmp_path: Path) -> None:
 
 def test_no_temporary_directory(tmp_path: Path) -> None:
     """Where no report can be made the command runs all the same, and is not pointed at anybody else's."""
-    environ = {**os.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", NAME: "/somebody/else's"}
+    environ = {**os.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", NAME: "/somebody/else's", "TMPDIR": "/proc"}
     source = (
-        "import sys, tempfile; tempfile.mkstemp = lambda **_: open('/no/such/file')\n"
+        "import sys; from openlineage_pod import command; command._TEMPORARY = ('/proc',)\n"
         "from openlineage_pod.cli import main; sys.exit(main())"
     )
     command = [sys.executable, "-c", source, "run", "--", "sh", "-c", f'echo "[${NAME}]"; exit 7']

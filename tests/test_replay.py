@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from openlineage_pod import replay as replay_module
-from openlineage_pod._guard import ConfigurationError
 from openlineage_pod.delivery.last_resort import _lines
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.events import to_document
 from openlineage_pod.replay import replay
+from openlineage_pod.settings import ConfigurationError
 from tests.delivery.test_spool import another_process, names
 from tests.delivery.test_worker import draft
 from tests.integration.harness import Receiver

@@ -28,12 +28,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from openlineage_pod import settings
-from openlineage_pod._guard import ConfigurationError
 from openlineage_pod._stderr import write_stderr
 from openlineage_pod.delivery.importing import importing
 from openlineage_pod.delivery.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.events import to_run_event
 from openlineage_pod.redaction import Redactor
+from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ from contextlib import suppress
 from queue import Empty, PriorityQueue, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod._guard import ConfigurationError, guarded, logger, masking
+from openlineage_pod._guard import guarded, logger, masking
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.last_resort import print_event
 from openlineage_pod.delivery.report import DeliveryReport
@@ -34,6 +34,7 @@ from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secret
 from openlineage_pod.events import Draft, last_will, to_document
 from openlineage_pod.limits import limited
 from openlineage_pod.redaction import Redactor
+from openlineage_pod.settings import ConfigurationError
 from openlineage_pod.sigterm import undivided
 
 if TYPE_CHECKING:

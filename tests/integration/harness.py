@@ -7,7 +7,6 @@ import json
 import os
 import re
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from tests.conftest import SEEN_EVENTS
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.integration.receiver import Request, Rule
@@ -126,8 +126,6 @@ class Job:
     """A job's process. Its stderr goes to a file, so that no test stops a job by not reading."""
 
     def __init__(self, command: Sequence[str], directory: Path, environ: Mapping[str, str], stderr: Any = None) -> None:
-        # A shell starts what it runs in the background with SIGINT ignored, and an ignored signal is inherited.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         self._stderr = directory / f"stderr-{time.monotonic_ns()}"
         self._started = time.monotonic()
         with self._stderr.open("wb") as file:

@@ -60,7 +60,7 @@ def test_strict_raises_at_the_start(case: str, jobs: Jobs) -> None:
     finished = jobs.run(JOB, {**MISCONFIGURED[case], "OPENLINEAGE_POD_STRICT": "true"})
     assert (finished.returncode, finished.stdout) == (1, "")
     last = finished.stderr.splitlines()[-1]
-    assert last.startswith("openlineage_pod._guard.ConfigurationError: ")
+    assert last.startswith("openlineage_pod.settings.ConfigurationError: ")
     assert "OPENLINEAGE_URL" in last
 
 

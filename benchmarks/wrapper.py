@@ -1,0 +1,200 @@
+"""What `openlineage-pod run` costs a command: its first byte, its signals, its total, and memory beside it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from measuring import HERE, Bench, Started, peak_memory, row, spread, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Measurement = Callable[[Bench, str], float]
+PYTHON = (sys.executable, "-I", "-S")
+WRAPPERS = {
+    "directly": (),
+    "tini": ("tini", "-s", "--"),
+    "ours": (str(Path(sys.executable).with_name("openlineage-pod")), "run", "--"),
+    "by hand": (sys.executable, str(HERE / "jobs" / "wrapper_by_hand.py")),
+}
+REPORTING = ("ours", "by hand")
+FIRST_BYTES, LATENCIES, TOTALS, MEMORIES = 60, 60, 13, 5
+# Waits for a SIGTERM and prints when it came: the clock is the same for all processes.
+WAITING = """
+import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("ready", flush=True)
+signal.sigwait([signal.SIGTERM])
+print(time.monotonic_ns())
+"""
+
+GOAL_FIRST_BYTE = 0.12
+GOAL_OVER_TINI = 0.030
+GOAL_LATENCY = 3
+GOAL_TOTAL = 0.3
+GOAL_MEMORY = 1.1
+
+
+def wrapped(bench: Bench, wrapper: str, *command: str) -> Started:
+    """Start a command under a wrapper that reports to the living backend."""
+    return bench.start([*WRAPPERS[wrapper], *command], {"OPENLINEAGE_URL": bench.url("living")})
+
+
+def check(bench: Bench, wrapper: str, ended: Started) -> None:
+    """See that the command ended well and that its run was reported, where it is to be.
+
+    Raises:
+        RuntimeError: It did not, or it was not.
+
+    """
+    seen = [(event_type, has_parent) for _, event_type, has_parent in bench.delivered()]
+    expected = [("START", True), ("COMPLETE", True)] if wrapper in REPORTING else []
+    if ended.returncode or seen != expected:
+        raise RuntimeError(f"{wrapper}: exit code {ended.returncode}, events {seen}")
+
+
+def first_byte(bench: Bench, wrapper: str) -> float:
+    """Return the seconds from the start of the wrapper to the first byte that the command writes."""
+    started = time.monotonic_ns()
+    with wrapped(bench, wrapper, "echo", "x") as process:
+        process.output.read(1)
+        came = time.monotonic_ns()
+    check(bench, wrapper, process)
+    return (came - started) / 1e9
+
+
+def latency(bench: Bench, wrapper: str) -> float:
+    """Return the seconds from a SIGTERM for the wrapper to its arrival at the command."""
+    with wrapped(bench, wrapper, *PYTHON, "-c", WAITING) as process:
+        process.output.readline()
+        sent = time.monotonic_ns()
+        process.send_signal(signal.SIGTERM)
+        came = int(process.output.readline())
+    check(bench, wrapper, process)
+    return (came - sent) / 1e9
+
+
+def total(bench: Bench, wrapper: str) -> float:
+    """Return the seconds from start to end of a command that sleeps 2 s."""
+    started = time.monotonic_ns()
+    with wrapped(bench, wrapper, "sleep", "2") as process:
+        process.wait()
+        ended = time.monotonic_ns()
+    check(bench, wrapper, process)
+    return (ended - started) / 1e9
+
+
+def memory(bench: Bench, wrapper: str) -> float:
+    """Return the peak memory of the wrapper, once it has reported the START of a command that still runs."""
+    with wrapped(bench, wrapper, "cat") as process:
+        while not (seen := bench.delivered()):
+            time.sleep(0.02)
+        peak = peak_memory(process.pid)
+        process.input.close()
+    if [event_type for _, event_type, _ in (*seen, *bench.delivered())] != ["START", "COMPLETE"]:
+        raise RuntimeError(f"{wrapper}: {seen}")
+    return peak
+
+
+def memory_of_an_import(bench: Bench, _: str) -> float:
+    """Return the peak memory of a process that has imported openlineage.client and does nothing else."""
+    script = "import openlineage.client; print(flush=True); input()"
+    with bench.start([sys.executable, "-c", script], {}) as process:
+        process.output.readline()
+        peak = peak_memory(process.pid)
+        process.input.write(b"\n")
+        process.input.close()
+    return peak
+
+
+def in_turn(bench: Bench, what: Measurement, wrappers: Sequence[str], repetitions: int) -> dict[str, list[float]]:
+    """Measure under each wrapper in turn, each repetition beginning with another one; the first one does not count."""
+    measured: dict[str, list[float]] = {wrapper: [] for wrapper in wrappers}
+    for repetition in range(-1, repetitions):
+        first = repetition % len(wrappers)
+        for wrapper in (*wrappers[first:], *wrappers[:first]):
+            value = what(bench, wrapper)
+            if repetition >= 0:
+                measured[wrapper].append(value)
+    return measured
+
+
+def added(measured: Mapping[str, Sequence[float]], wrapper: str) -> list[float]:
+    """Return what a wrapper adds within the same repetition."""
+    return [value - base for value, base in zip(measured[wrapper], measured["directly"], strict=True)]
+
+
+def table(bench: Bench) -> list[str]:
+    """Measure and return the lines of a table."""
+    inits = ["tini"] if shutil.which("tini") else []
+    simple = ["directly", *inits, "ours"]
+    bytes_ = in_turn(bench, first_byte, [*simple, "by hand"], FIRST_BYTES)
+    signals = in_turn(bench, latency, simple, LATENCIES)
+    totals = in_turn(bench, total, ["directly", "ours", "by hand"], TOTALS)
+    ours = in_turn(bench, memory, ["ours"], MEMORIES)["ours"]
+    imported = in_turn(bench, memory_of_an_import, ["import"], MEMORIES)["import"]
+
+    ratio = median(bytes_["ours"]) / median(bytes_["by hand"])
+    lines = [
+        "| a command | `openlineage-pod run` | compared with | | ratio | goal |",
+        "|---|---|---|---|---|---|",
+        row(
+            "start to its first byte, ms",
+            spread(bytes_["ours"], 1e-3, 1),
+            "a wrapper that imports openlineage.client first",
+            spread(bytes_["by hand"], 1e-3, 1),
+            f"{ratio:.2f}",
+            f"≤ {GOAL_FIRST_BYTE}: {verdict(reached=ratio <= GOAL_FIRST_BYTE)}",
+        ),
+    ]
+    if inits:
+        over = median(bytes_["ours"]) - median(bytes_["tini"])
+        times = median(signals["ours"]) / median(signals["tini"])
+        lines += [
+            row(
+                "start to its first byte, ms",
+                spread(bytes_["ours"], 1e-3, 1),
+                "`tini`",
+                spread(bytes_["tini"], 1e-3, 1),
+                f"+{over * 1e3:.0f} ms",
+                f"≤ 30 ms over it: {verdict(reached=over <= GOAL_OVER_TINI)}",
+            ),
+            row(
+                "SIGTERM to its arrival, ms",
+                spread(signals["ours"], 1e-3, 2),
+                "`tini`",
+                spread(signals["tini"], 1e-3, 2),
+                f"{times:.2f}",
+                f"≤ {GOAL_LATENCY}: {verdict(reached=times <= GOAL_LATENCY)}",
+            ),
+        ]
+    else:
+        lines.append("| compared with `tini` | | not on PATH: install it | | | |")
+    by_ours, by_hand = added(totals, "ours"), added(totals, "by hand")
+    ratio, share = median(by_ours) / median(by_hand), median(ours) / median(imported)
+    return [
+        *lines,
+        row(
+            "added to the total of a command that sleeps 2 s, ms",
+            spread(by_ours, 1e-3, 0),
+            "the same wrapper",
+            spread(by_hand, 1e-3, 0),
+            f"{ratio:.2f}",
+            f"≤ {GOAL_TOTAL}: {verdict(reached=ratio <= GOAL_TOTAL)}",
+        ),
+        row(
+            "peak memory beside it, MiB",
+            spread(ours, 2**20, 1),
+            "a process that imported openlineage.client",
+            spread(imported, 2**20, 1),
+            f"{share:.2f}",
+            f"≤ {GOAL_MEMORY}: {verdict(reached=share <= GOAL_MEMORY)}",
+        ),
+    ]

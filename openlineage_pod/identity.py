@@ -1,0 +1,72 @@
+"""What a run is called: its id, its job's name and namespace, and whose child it is.
+
+Light of imports: a command under `openlineage-pod run` waits for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from openlineage_pod.parent import ParentContext
+from openlineage_pod.settings import name_fault
+from openlineage_pod.uuid7 import new_uuid7
+
+if TYPE_CHECKING:
+    from openlineage_pod.settings import Settings
+
+__all__ = ["Identity", "identify"]
+
+
+class Identity(NamedTuple):
+    """Who a run is. `parent` is the run above it, or None if nobody named one."""
+
+    run_id: str
+    job_name: str
+    job_namespace: str
+    parent: ParentContext | None
+
+    def as_parent(self) -> ParentContext:
+        """Return what the children of this run need to know of it; they have the same root as this run."""
+        root = self.parent and (self.parent.root or self.parent._replace(root=None))
+        return ParentContext(self.run_id, self.job_name, self.job_namespace, root=root)
+
+
+def identify(
+    settings: Settings,
+    parent: ParentContext | None,
+    *,
+    job_name: str | None,
+    job_namespace: str | None,
+    default_name: str,
+    run_id: str | None = None,
+    nested: bool = False,
+) -> tuple[Identity, list[str]]:
+    """Return the identity of a run, and one sentence for each name that cannot be used.
+
+    Args:
+        settings: its namespace, and its job name for a run that is not nested.
+        parent: the run above it.
+        job_name: the explicit name.
+        job_namespace: the explicit namespace.
+        default_name: of the function or command, where there is no other name.
+        run_id: default: a new one.
+        nested: whether the run above it is of this process.
+
+    """
+    problems: list[str] = []
+    name = _checked("job name", job_name, problems) or (None if nested else settings.job_name)
+    fallback = f"{parent.job_name}.{default_name}" if parent else default_name
+    if not name or (parent and name == parent.job_name):
+        # Marquez files a child under "<parent>.<child>" and would take a job of the parent's name for the parent.
+        name = fallback
+    namespace = _checked("namespace", job_namespace, problems) or settings.namespace
+    namespace = namespace or (parent and parent.job_namespace) or "default"
+    return Identity(run_id or new_uuid7(), name, namespace, parent), problems
+
+
+def _checked(what: str, value: str | None, problems: list[str]) -> str | None:
+    fault = None if value is None else name_fault(value)
+    if fault is None:
+        return value
+    problems.append(f"the {what} {ascii(value)[:80]} {fault}; the default is used")
+    return None

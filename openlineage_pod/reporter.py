@@ -1,0 +1,194 @@
+"""What `openlineage-pod run` reports of its command: START, what the command tells us, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from openlineage_pod import settings as names
+from openlineage_pod._guard import guarded, logger
+from openlineage_pod.datasets import dataset
+from openlineage_pod.oom import count_oom_kills
+from openlineage_pod.outcome import COMPLETE, Outcome
+from openlineage_pod.run import new_run, start_run
+from openlineage_pod.runtime import runtime
+
+if TYPE_CHECKING:
+    from openlineage_pod.command import Plan, RunOptions
+    from openlineage_pod.process import Ended, Supervisor
+    from openlineage_pod.run import LineageRun
+
+__all__ = ["Reporter"]
+
+# Of the grace period, what is kept for the delivery of the end before the SIGKILL.
+_RESERVE = 3.0
+_TERMINATION_LOG = "/dev/termination-log"
+_LONGEST_TERMINATION_MESSAGE = 4096
+_KILLED = 128 + signal.SIGKILL
+_LANGUAGE = "COMMAND"
+_JOB_TYPE = {"processingType": "BATCH", "integration": "KUBERNETES_POD", "jobType": "COMMAND"}
+
+
+class Reporter:
+    """The run of one command, which has started already.
+
+    Args:
+        plan: what was settled before.
+        options: how to report it.
+
+    """
+
+    def __init__(self, plan: Plan, options: RunOptions) -> None:
+        self._plan = plan
+        self._options = options
+        self._run: LineageRun | None = None
+        self._stop_deadline: float | None = None
+        self._reserve = 0.0
+        with guarded("report the start of the command"):
+            self._start()
+
+    def _start(self) -> None:
+        if self._plan.error is not None:
+            raise self._plan.error
+        current = runtime()  # also says what is wrong with the settings, and that they disable us
+        if self._plan.identity is None:
+            return
+        for problem in self._plan.problems:
+            logger.warning("%s", problem)
+        self._run = new_run(
+            current,
+            self._plan.identity,
+            inputs=self._options.inputs,
+            outputs=self._options.outputs,
+            job_facets={"jobType": _JOB_TYPE},
+        )
+        self._run._started_at, self._run._started_clock = self._plan.began
+        start_run(self._run)
+
+    def stopping(self, number: int, supervisor: Supervisor) -> None:
+        """Note that the command was asked to end: there may be no time to report what becomes of it."""
+        if self._run is None:
+            return
+        aborted = Outcome("ABORT", f"stopped by {_name(number)}, and killed before it ended", language=_LANGUAGE)
+        with guarded("prepare for the end"):
+            self._run._bequeath(aborted)
+            grace = runtime().settings.grace_period
+            self._reserve = min(_RESERVE, grace / 2)
+            self._stop_deadline = time.monotonic() + grace - self._reserve
+            supervisor.at(self._stop_deadline, lambda: self._end(aborted))
+
+    def end(self, ended: Ended) -> None:
+        """Report how the command ended, deliver, and leave a last word where Kubernetes looks for it."""
+        if self._run is not None:
+            with guarded("report the end of the command"):
+                self._report_end(ended)
+
+    def _report_end(self, ended: Ended) -> None:
+        with guarded(f"read what the command reported in {names.REPORT}"):
+            self._read_report()
+        outcome = _outcome_of(ended, self._options, oom=count_oom_kills() > self._plan.oom_kills)
+        self._end(outcome)
+        if outcome.state != "COMPLETE":
+            with suppress(OSError):
+                _leave_last_word(outcome.message)
+        budget = runtime().settings.flush_timeout
+        if self._stop_deadline is not None:
+            budget = min(budget, max(0.2, self._stop_deadline + self._reserve * 2 / 3 - time.monotonic()))
+        runtime().delivery.close(budget)
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._run is not None:
+            self._run._end(outcome)
+
+    def _read_report(self) -> None:
+        if not self._plan.report or self._run is None:
+            return
+        try:
+            # Not blocking: the command may have put a pipe in its place.
+            descriptor = os.open(self._plan.report, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, encoding="utf-8", errors="replace") as lines:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError("it is no file any more")
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        self._merge(self._run, line, f"line {number} of {names.REPORT}")
+        finally:
+            with suppress(OSError):
+                os.unlink(self._plan.report)
+
+    def _merge(self, run: LineageRun, line: str, where: str) -> None:
+        """Add one line of the command's report to the run."""
+        try:
+            told = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            logger.warning("%s is no JSON (%s) and ignored. Example: %s", where, error, _REPORT_EXAMPLE)
+            return
+        kinds = [kind for kind in _REPORT_KINDS if isinstance(told, dict) and kind in told]
+        if len(kinds) != 1:
+            logger.warning(
+                "%s has none or several of input, output, runFacet and jobFacet, and is ignored. Example: %s",
+                where,
+                _REPORT_EXAMPLE,
+            )
+            return
+        (kind,) = kinds
+        value = told.pop(kind)
+        if kind in ("input", "output"):
+            unknown = told.keys() - {"schema", "rows", "size", "files", "facets"}
+            if unknown:
+                logger.warning("%s: unknown keys are ignored: %s", where, ", ".join(sorted(unknown)))
+            described = dataset(value, **{key: item for key, item in told.items() if key not in unknown})
+            run._add(run._inputs if kind == "input" else run._outputs, described, f"{kind} ({where})")
+            return
+        if not isinstance(value, dict) or not all(key and isinstance(facet, dict) for key, facet in value.items()):
+            logger.warning('%s: %s is no object of facets, such as {"nominalTime": {…}}', where, kind)
+            return
+        for key, facet in value.items():
+            (run.add_run_facet if kind == "runFacet" else run.add_job_facet)(key, facet)
+
+
+_REPORT_KINDS = ("input", "output", "runFacet", "jobFacet")
+_REPORT_EXAMPLE = '{"output": "s3://lake/accounts", "rows": 10}'
+
+
+def _outcome_of(ended: Ended, options: RunOptions, *, oom: bool) -> Outcome:
+    code = ended.code
+    if ended.error:
+        return _failed(f"the command could not be started: {ended.error}")
+    if code in options.complete_on:
+        return COMPLETE
+    if code in options.abort_on:
+        return Outcome("ABORT", f"the command exited with {code}", language=_LANGUAGE)
+    if code == 0:
+        return COMPLETE
+    how = f"was killed by {_name(code - 128)}" if 128 < code <= 128 + signal.SIGRTMAX else f"exited with {code}"  # noqa: PLR2004
+    if code == _KILLED and oom:
+        return _failed("the command was killed because it ran out of memory (OOM)")
+    if ended.stopped_by is not None:
+        return Outcome("ABORT", f"stopped by {_name(ended.stopped_by)}; the command {how}", language=_LANGUAGE)
+    if code == _KILLED:
+        return _failed("the command was killed from outside (SIGKILL, and not for want of memory)")
+    return _failed(f"the command {how}")
+
+
+def _failed(message: str) -> Outcome:
+    return Outcome("FAIL", message, language=_LANGUAGE)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _leave_last_word(message: str) -> None:
+    """Write to where Kubernetes and Airflow look for the reason of a failure, unless the command did."""
+    if os.path.exists(_TERMINATION_LOG) and os.path.getsize(_TERMINATION_LOG) == 0:
+        with open(_TERMINATION_LOG, "w", encoding="utf-8") as file:
+            file.write(message.encode()[:_LONGEST_TERMINATION_MESSAGE].decode("utf-8", "ignore"))
