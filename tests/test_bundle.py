@@ -76,7 +76,8 @@ def root(dist: Path, compiler: tuple[str, ...], tmp_path_factory: pytest.TempPat
     if shutil.which("unshare") is None or subprocess.run(enter, capture_output=True, check=False).returncode:
         pytest.skip("another root needs `unshare` and the rights of root")
     path = tmp_path_factory.mktemp("root")
-    (path / "proc").mkdir()
+    for folder in ("proc", "dev", "dev/shm"):  # as every container has
+        (path / folder).mkdir()
     (tarball,) = dist.glob("*.tar.gz")
     with tarfile.open(tarball) as archive:
         archive.extractall(path, filter="fully_trusted") if sys.version_info >= (3, 12) else archive.extractall(path)  # noqa: S202
