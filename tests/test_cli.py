@@ -232,7 +232,7 @@ def test_main_returns_the_status(setting: Setting, capsys: pytest.CaptureFixture
 def test_importing_the_package_does_not_import_the_command() -> None:
     """A job does not pay for argparse and the replay."""
     heavy = {"argparse", "openlineage_pod.replay"}
-    source = f"import sys, openlineage_pod; print({heavy} & set(sys.modules))"
+    source = f"import sys; from openlineage_pod import *; print({heavy} & set(sys.modules))"
     finished = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, cwd=PROJECT, timeout=60, check=False
     )

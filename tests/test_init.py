@@ -1,0 +1,27 @@
+"""The public names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import openlineage_pod
+
+
+def test_public_names() -> None:
+    """Each name of `__all__` is there and is listed; another one is an AttributeError."""
+    for name in openlineage_pod.__all__:
+        assert getattr(openlineage_pod, name) is not None
+        assert name in dir(openlineage_pod)
+    with pytest.raises(AttributeError, match="no attribute 'lineage_ran'"):
+        _ = openlineage_pod.lineage_ran  # type: ignore[attr-defined]
+
+
+def test_a_command_waits_for_few_imports() -> None:
+    """What `openlineage-pod run` imports before it starts its command has no logging, no HTTP, no delivery in it."""
+    heavy = {"logging", "tempfile", "argparse", "ssl", "socket", "openlineage_pod.run", "openlineage_pod.delivery"}
+    source = f"import sys, openlineage_pod.cli, openlineage_pod.command; print({heavy} & set(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
+    assert (finished.stdout, finished.stderr) == ("set()\n", "")
