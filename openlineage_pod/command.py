@@ -6,6 +6,7 @@ The command starts first; what reports it is imported while it runs already.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import stat
@@ -34,6 +35,9 @@ __all__ = ["RunOptions", "as_options", "run_command"]
 _RESERVE = 3.0
 _TERMINATION_LOG = "/dev/termination-log"
 _LONGEST_TERMINATION_MESSAGE = 4096
+# Of a longer report, or one that takes longer, the rest is ignored: the end of the process must not wait for it.
+_LONGEST_REPORT = 16 * 1024 * 1024
+_READING_TIME = 5.0
 _KILLED = 128 + signal.SIGKILL
 _LANGUAGE = "COMMAND"
 _JOB_TYPE = {"processingType": "BATCH", "integration": "KUBERNETES_POD", "jobType": "COMMAND"}
@@ -94,7 +98,7 @@ class _Reporter:
         self.environ = dict(os.environ)
         _restore("LC_CTYPE", self.environ)  # Python itself sets it where the locale is that of C (PEP 538)
         with guarded("prepare the report of the command"):
-            self._prepare(os.path.basename(command[0]))
+            self._prepare(os.path.basename(command[0].rstrip("/")) or "command")
 
     def _prepare(self, name: str) -> None:
         if runtime().settings.disabled:
@@ -160,15 +164,25 @@ class _Reporter:
         try:
             # Not blocking: the command may have put a pipe in its place.
             descriptor = os.open(self._report, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(descriptor, encoding="utf-8", errors="replace") as lines:
+            with open(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise OSError("it is no file any more")
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        self._merge(self._run, line, f"line {number} of {names.REPORT}")
+                lines = file.read(_LONGEST_REPORT + 1).split(b"\n")
+                is_cut = file.tell() > _LONGEST_REPORT
         finally:
             with suppress(OSError):
                 os.unlink(self._report)
+        if is_cut:
+            del lines[-1]
+        deadline = min(time.monotonic() + _READING_TIME, self._stop_deadline or math.inf)
+        for number, line in enumerate(lines, 1):
+            if time.monotonic() > deadline:
+                is_cut, lines = True, lines[: number - 1]
+                break
+            if line.strip():
+                self._merge(self._run, line.decode("utf-8", "replace"), f"line {number} of {names.REPORT}")
+        if is_cut:
+            logger.warning("%s is too long; what follows line %d is ignored", names.REPORT, len(lines))
 
     def _merge(self, run: LineageRun, line: str, where: str) -> None:
         """Add one line of the command's report to the run."""
@@ -273,7 +287,8 @@ def _memory_files() -> Iterable[str]:
 def _leave_last_word(message: str) -> None:
     """Write to where Kubernetes and Airflow look for the reason of a failure, unless the command did."""
     if os.path.exists(_TERMINATION_LOG) and os.path.getsize(_TERMINATION_LOG) == 0:
-        with open(_TERMINATION_LOG, "w", encoding="utf-8") as file:
+        # Not blocking: a pipe that nobody reads must not hold up the end.
+        with open(os.open(_TERMINATION_LOG, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), "w", encoding="utf-8") as file:
             file.write(message.encode()[:_LONGEST_TERMINATION_MESSAGE].decode("utf-8", "ignore"))
 
 
