@@ -34,7 +34,7 @@ class Scene:
     def events(self) -> list[Event]:
         """Return the events so far of the one run below the task."""
         runs = self.below(self.task.run_id)
-        assert len(runs) <= 1
+        assert len(runs) <= 1, runs
         return runs[0] if runs else []
 
     def started(self) -> None:
@@ -44,10 +44,10 @@ class Scene:
     def ended(self, state: str) -> Event:
         """Return the event with which that run ended, once every consumer shows what it says."""
         wait_until(lambda: len(self.events()) > 1, "the run has ended")
-        assert types(self.events()) == ["START", state]
-        last = self.events()[-1]
-        self.entry.show(last)
-        return last
+        events = self.events()
+        assert types(events) == ["START", state], events
+        self.entry.show(events[-1])
+        return events[-1]
 
     def end(self) -> None:
         """End the task, and wait until every consumer knows."""
