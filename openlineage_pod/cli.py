@@ -26,10 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if own == ["run"] and command:
         return _run(command, None)  # without argparse: the command starts 6 ms earlier
     parser = _parser()
-    options = parser.parse_args(own)
+    options, unknown = parser.parse_known_args(own)
+    if options.command == "run" and not command:
+        _usage(parser, "say what to run after --, as in: openlineage-pod run -- python job.py")
+    if unknown:
+        _usage(parser, f"unrecognized arguments: {' '.join(unknown)}")
     if options.command == "run":
-        if not command:
-            _usage(parser, "say what to run after --, as in: openlineage-pod run -- python job.py")
         return _run(command, options)
     if separator:
         _usage(parser, f"{options.command} takes no -- command")

@@ -136,7 +136,7 @@ def _plan(command: Sequence[str], options: RunOptions) -> Plan:
     plan = Plan(dict(os.environ), (time.time(), time.monotonic()))
     _restore("LC_CTYPE", plan.environ)  # Python itself sets it where the locale is that of C (PEP 538)
     try:
-        return _planned(plan, os.path.basename(command[0]), options)
+        return _planned(plan, os.path.basename(command[0].rstrip("/")) or "command", options)
     except names.ConfigurationError:
         raise
     except Exception as error:  # ours, and not the command's

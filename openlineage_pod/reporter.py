@@ -27,8 +27,12 @@ __all__ = ["Reporter"]
 
 # Of the grace period, what is kept for the delivery of the end before the SIGKILL.
 _RESERVE = 3.0
+# What there is time for also where there is none left.
+_LEAST = 0.2
 _TERMINATION_LOG = "/dev/termination-log"
 _LONGEST_TERMINATION_MESSAGE = 4096
+# Of a longer report, or one that takes longer, the rest is ignored: the end of the process must not wait for it.
+_LONGEST_REPORT = 16 * 1024 * 1024
 _KILLED = 128 + signal.SIGKILL
 _LANGUAGE = "COMMAND"
 _JOB_TYPE = {"processingType": "BATCH", "integration": "KUBERNETES_POD", "jobType": "COMMAND"}
@@ -89,37 +93,47 @@ class Reporter:
                 self._report_end(ended)
 
     def _report_end(self, ended: Ended) -> None:
+        now = time.monotonic()
+        end = now + runtime().settings.flush_timeout
+        if self._stop_deadline is not None:
+            end = min(end, max(now + _LEAST, self._stop_deadline + self._reserve * 2 / 3))
         with guarded(f"read what the command reported in {names.REPORT}"):
-            self._read_report()
+            self._read_report(now + max(_LEAST, (end - now) / 2))
         outcome = _outcome_of(ended, self._options, oom=count_oom_kills() > self._plan.oom_kills)
         self._end(outcome)
         if outcome.state != "COMPLETE":
             with suppress(OSError):
                 _leave_last_word(outcome.message)
-        budget = runtime().settings.flush_timeout
-        if self._stop_deadline is not None:
-            budget = min(budget, max(0.2, self._stop_deadline + self._reserve * 2 / 3 - time.monotonic()))
-        runtime().delivery.close(budget)
+        runtime().delivery.close(max(0.0, end - time.monotonic()))
 
     def _end(self, outcome: Outcome) -> None:
         if self._run is not None:
             self._run._end(outcome)
 
-    def _read_report(self) -> None:
+    def _read_report(self, deadline: float) -> None:
         if not self._plan.report or self._run is None:
             return
         try:
             # Not blocking: the command may have put a pipe in its place.
             descriptor = os.open(self._plan.report, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(descriptor, encoding="utf-8", errors="replace") as lines:
+            with open(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise OSError("it is no file any more")
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        self._merge(self._run, line, f"line {number} of {names.REPORT}")
+                lines = file.read(_LONGEST_REPORT + 1).split(b"\n")
+                is_cut = file.tell() > _LONGEST_REPORT
         finally:
             with suppress(OSError):
                 os.unlink(self._plan.report)
+        if is_cut:
+            del lines[-1]
+        for number, line in enumerate(lines, 1):
+            if time.monotonic() > deadline:
+                is_cut, lines = True, lines[: number - 1]
+                break
+            if line.strip():
+                self._merge(self._run, line.decode("utf-8", "replace"), f"line {number} of {names.REPORT}")
+        if is_cut:
+            logger.warning("%s is too long; what follows line %d is ignored", names.REPORT, len(lines))
 
     def _merge(self, run: LineageRun, line: str, where: str) -> None:
         """Add one line of the command's report to the run."""
@@ -190,5 +204,6 @@ def _name(number: int) -> str:
 def _leave_last_word(message: str) -> None:
     """Write to where Kubernetes and Airflow look for the reason of a failure, unless the command did."""
     if os.path.exists(_TERMINATION_LOG) and os.path.getsize(_TERMINATION_LOG) == 0:
-        with open(_TERMINATION_LOG, "w", encoding="utf-8") as file:
+        # Not blocking: a pipe that nobody reads must not hold up the end.
+        with open(os.open(_TERMINATION_LOG, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), "w", encoding="utf-8") as file:
             file.write(message.encode()[:_LONGEST_TERMINATION_MESSAGE].decode("utf-8", "ignore"))

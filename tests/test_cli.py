@@ -88,6 +88,14 @@ def test_wrong_arguments(arguments: list[str], setting: Setting) -> None:
     assert finished.stderr.startswith(b"usage: openlineage-pod")
 
 
+@pytest.mark.parametrize("arguments", [["run"], ["run", "python", "job.py"], ["run", "sh", "-c", "true"]])
+def test_run_without_a_separator(arguments: list[str], setting: Setting) -> None:
+    """A command that does not stand after -- is not run, and the message shows where it has to stand."""
+    finished = command(setting, *arguments)
+    assert finished.returncode == 2
+    assert b"openlineage-pod run -- python job.py" in finished.stderr
+
+
 def test_wrong_configuration(setting: Setting) -> None:
     """A configuration of which no transport can be built is exit status 2 and one line, without the password in it."""
     path = setting.file(*lines(event(1)))

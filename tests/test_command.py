@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,12 +152,15 @@ def test_termination_log_of_a_success(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("recorded")
-@pytest.mark.parametrize("kind", ["directory", "full"])
+@pytest.mark.parametrize("kind", ["directory", "full", "pipe"])
 def test_termination_log_that_cannot_be_written(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A last word that cannot be written is none, and no error."""
+    """A last word that cannot be written is none, no error, and no wait."""
     path = tmp_path / "termination-log"
-    path.mkdir()
-    monkeypatch.setattr(reporter, "_TERMINATION_LOG", str(path) if kind == "directory" else "/dev/full")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    monkeypatch.setattr(reporter, "_TERMINATION_LOG", "/dev/full" if kind == "full" else str(path))
     Reported().end(Ended(7))
 
 
@@ -346,19 +351,32 @@ def test_large_report(reported: Reported, recorded: Recorded) -> None:
     assert outputs[7]["outputFacets"]["outputStatistics"]["rowCount"] == 99_907
 
 
-@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_report_that_is_too_long(reported: Reported, recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a report that is larger than any event could be, the first lines count; a warning names the last of them."""
+    reported.path.write_text('{"input": "s3://a/first"}\n\n' + " " * 16 * 1024 * 1024 + '{"output": "s3://a/last"}\n')
+    reported.end()
+    assert names(recorded.events[-1]["inputs"]) == ["s3://a/first"]
+    assert recorded.events[-1]["outputs"] == []
+    assert [record.getMessage() for record in caplog.records] == [f"{NAME} is too long; what follows line 2 is ignored"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "growing"])
 def test_report_without_an_end(kind: str, tmp_path: Path) -> None:
-    """A pipe, or a device without an end, in place of the report does not hold up the end of the process."""
-    replacing = {"pipe": "mkfifo", "endless": "ln -s /dev/zero"}[kind]
-    script = f'rm "${NAME}"; {replacing} "${NAME}"; exit 7'
+    """A report that is a pipe or an endless device, or still grows, does not hold up the end of the process."""
+    replacing = {"pipe": "mkfifo", "endless": "ln -s /dev/zero", "growing": "growing"}[kind]
+    growing = 'growing() { while :; do echo \'{"input": "s3://a/b"}\'; done >"$1" & sleep 0.2; }'
+    script = f'{growing}; rm "${NAME}"; {replacing} "${NAME}"; exit 7'
     environ = {**os.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0.5", "TMPDIR": str(tmp_path)}
     limited = ["sh", "-c", 'ulimit -v 4000000; exec "$@"', "sh", *wrapped("sh", "-c", script)]
-    process = subprocess.Popen(limited, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        limited, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
-        process.communicate(timeout=8)
+        process.wait(timeout=12)
     finally:
-        process.kill()
-        process.communicate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also what makes the report grow
+        process.wait()
     assert process.returncode == 7
 
 

@@ -16,10 +16,13 @@ from tests.e2e import podman as containers
 from tests.e2e import servers
 from tests.e2e.consumers import Marquez, Rentgen
 from tests.e2e.consumers import entry as open_entry
+from tests.e2e.pods import Names
+from tests.e2e.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from tests.e2e.consumers import Consumer, Entry
     from tests.e2e.podman import Podman
@@ -69,6 +72,26 @@ def entry(consumers: list[Consumer]) -> Iterator[Entry]:
     """Return an entry for events in front of all consumers."""
     with open_entry(consumers) as running:
         yield running
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Return a job namespace for Airflow that no other test uses."""
+    return Names.new().namespace
+
+
+@pytest.fixture
+def scene(entry: Entry, namespace: str) -> Iterator[Scene]:
+    """Return an Airflow task that runs as long as the test does."""
+    scene = Scene(entry, namespace)
+    yield scene
+    scene.end()
+
+
+@pytest.fixture(scope="session")
+def dbt() -> Iterator[Path]:
+    """Return the folder with the programs `dbt` and `dbt-ol`."""
+    yield from _running(servers.dbt())
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from openlineage_pod.spec import PRODUCER
 from tests.conftest import SEEN_EVENTS
@@ -36,10 +36,15 @@ class Seen(NamedTuple):
     inputs: frozenset[tuple[str, str]]
     """Datasets as (namespace, name)."""
     outputs: frozenset[tuple[str, str]]
+    message: str | None = None
+    """Why it failed or was aborted, where the consumer keeps that."""
 
 
 class Consumer(Protocol):
     """A real backend."""
+
+    keeps_messages: ClassVar[bool]
+    """Whether it says why a run failed."""
 
     def send(self, event: Mapping[str, Any]) -> None:
         """Hand it an event, which it must accept."""
@@ -51,6 +56,7 @@ class Consumer(Protocol):
 class Marquez:
     """A running Marquez."""
 
+    keeps_messages: ClassVar[bool] = True
     _STATES: Mapping[str, str] = {
         "NEW": "START",
         "RUNNING": "START",
@@ -70,27 +76,26 @@ class Marquez:
         if not answer.ok:
             return None
         run = answer.json()
+        job = self._job(run_id)
         return Seen(
-            self._job(run_id),
+            job["name"],
             self._STATES[run["state"]],
             run["facets"].get("parent", {}).get("run", {}).get("runId"),
-            self._datasets(run["inputDatasetVersions"]),
-            self._datasets(run["outputDatasetVersions"]),
+            # Not those of the run: of one that failed it keeps the inputs alone.
+            _identities(job["inputs"]),
+            _identities(job["outputs"]),
+            run["facets"].get("errorMessage", {}).get("message"),
         )
 
-    def _job(self, run_id: str) -> str:
+    def _job(self, run_id: str) -> Any:
         jobs = self.api.get("/api/v1/jobs", limit=1000)["jobs"]
-        return next(str(job["name"]) for job in jobs if run_id in [run["id"] for run in job["latestRuns"] or ()])
-
-    @staticmethod
-    def _datasets(versions: Sequence[Any]) -> frozenset[tuple[str, str]]:
-        ids = [version["datasetVersionId"] for version in versions]
-        return frozenset((each["namespace"], each["name"]) for each in ids)
+        return next(job for job in jobs if run_id in [run["id"] for run in job["latestRuns"] or ()])
 
 
 class Rentgen:
     """A running Data.Rentgen."""
 
+    keeps_messages: ClassVar[bool] = False
     _STATES: Mapping[str, str | None] = {
         "UNKNOWN": None,
         "STARTED": "START",
@@ -98,6 +103,8 @@ class Rentgen:
         "FAILED": "FAIL",
         "KILLED": "ABORT",
     }
+    # It makes URLs of namespaces that are none.
+    _NAMESPACES: Mapping[str, str] = {"file://unknown": "file", "unknown://sqlite": "sqlite"}
 
     def __init__(self, rentgen: DataRentgen) -> None:
         self.api = rentgen.api
@@ -108,24 +115,33 @@ class Rentgen:
         self._entry.post("/v1/openlineage", event)
 
     def run(self, run_id: str) -> Seen | None:
-        found = self.api.get("/v1/runs", run_id=run_id)["items"]
-        if not found:
-            return None
-        [run] = found
-        lineage = self.api.get("/v1/runs/lineage", since=self._since, start_node_id=run_id)
-        datasets = {
-            key: (dataset["location"]["addresses"][0]["url"], dataset["name"])
-            for key, dataset in lineage["nodes"]["datasets"].items()
-        }
-        read = [relation for relation in lineage["relations"]["inputs"] if relation["to"]["id"] == run_id]
-        written = [relation for relation in lineage["relations"]["outputs"] if relation["from"]["id"] == run_id]
-        return Seen(
-            run["job"]["name"],
-            self._STATES[run["data"]["status"]],
-            run["data"]["parent_run_id"],
+        for kind in ("run", "operation"):  # it files the models of dbt as operations of dbt's run
+            found = self.api.get(f"/v1/{kind}s", **{f"{kind}_id": run_id})["items"]
+            if found:
+                data = found[0]["data"]
+                return Seen(
+                    data["name"] if kind == "operation" else found[0]["job"]["name"],
+                    self._STATES[data["status"]],
+                    data["run_id"] if kind == "operation" else data["parent_run_id"],
+                    *self._datasets(kind, run_id),
+                )
+        return None
+
+    def _datasets(self, kind: str, run_id: str) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]:
+        """Return what a run or an operation has read and written."""
+        lineage = self.api.get(f"/v1/{kind}s/lineage", since=self._since, start_node_id=run_id)
+        datasets = {key: self._dataset(each) for key, each in lineage["nodes"]["datasets"].items()}
+        relations = lineage["relations"]
+        read = [relation for relation in relations["inputs"] if relation["to"]["id"] == run_id]
+        written = [relation for relation in relations["outputs"] if relation["from"]["id"] == run_id]
+        return (
             frozenset(datasets[relation["from"]["id"]] for relation in read),
             frozenset(datasets[relation["to"]["id"]] for relation in written),
         )
+
+    def _dataset(self, node: Any) -> tuple[str, str]:
+        url: str = node["location"]["addresses"][0]["url"]
+        return self._NAMESPACES.get(url, url), node["name"]
 
 
 class Entry:
@@ -158,12 +174,40 @@ class Entry:
         wait_until(all_say_so, f"every consumer knows run {run_id} as {state}", seconds=PATIENCE)
         return [seen for consumer in self.consumers if (seen := consumer.run(run_id))]
 
-    def receive(self, event: Event, authorization: str | None) -> None:
+    def show(self, event: Event) -> None:
+        """Wait until every consumer says of a run what this event, its last one, says."""
+        expected = Seen(
+            "",
+            event["eventType"],
+            parent_of(event),
+            _identities(event["inputs"]),
+            _identities(event["outputs"]),
+            event["run"]["facets"].get("errorMessage", {}).get("message"),
+        )
+
+        def wrong() -> list[Seen | None]:
+            """Return what the consumers say that is something else."""
+            said = [(consumer, consumer.run(event["run"]["runId"])) for consumer in self.consumers]
+            return [seen for consumer, seen in said if seen is None or seen != right(consumer, seen)]
+
+        def right(consumer: Consumer, seen: Seen) -> Seen:
+            return expected._replace(job=seen.job, message=expected.message if consumer.keeps_messages else None)
+
+        with suppress(AssertionError):  # the one below says what differs
+            wait_until(lambda: not wrong(), "", seconds=PATIENCE)
+        differing = wrong()
+        assert not differing, f"{differing} is not {expected}"
+
+    def receive(self, event: Event, authorization: str | None = None) -> None:
         """Take one event."""
         for consumer in self.consumers:
             consumer.send(event)
         self.authorizations.append(authorization)
         self.events.append(event)
+
+
+def _identities(datasets: Sequence[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:
+    return frozenset((each["namespace"], each["name"]) for each in datasets)
 
 
 def parent_of(event: Mapping[str, Any]) -> str | None:

@@ -259,13 +259,21 @@ def _pip_conf() -> str:
     return "\n".join(["[global]", *(f"{name} = {options[name]}" for name in _PIP_OPTIONS if name in options)])
 
 
-def playable(pod: Mapping[str, Any], url: str, *, paths: Mapping[str, Path], args: Sequence[str] = ()) -> Any:
+def playable(
+    pod: Mapping[str, Any],
+    url: str,
+    *,
+    paths: Mapping[str, Path],
+    environ: Mapping[str, str] | None = None,
+    args: Sequence[str] = (),
+) -> Any:
     """Return a Pod of Kubernetes as podman 4.3 can play it, with as little changed as possible.
 
     Args:
         pod: the manifest.
         url: of the backend, on the loopback of this machine.
         paths: folders of this machine in place of the volumes with these names.
+        environ: added to that of the container `base`.
         args: in place of those of the container `base`.
 
     """
@@ -285,8 +293,9 @@ def playable(pod: Mapping[str, Any], url: str, *, paths: Mapping[str, Path], arg
             for variable in container.get("env", ())
             if _field(variable) not in ("metadata.namespace", "spec.nodeName")
         ]
-        if args and container["name"] == "base":
-            container["args"] = list(args)
+        if container["name"] == "base":
+            container["env"] += [{"name": name, "value": value} for name, value in (environ or {}).items()]
+            container["args"] = list(args) or container.get("args", [])
     spec["volumes"] = [
         {"name": volume["name"], "hostPath": {"path": str(paths[volume["name"]])}}
         if volume["name"] in paths

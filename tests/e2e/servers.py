@@ -40,6 +40,7 @@ _KAFKA = ("org.apache.kafka", "kafka_2.13", "3.9.1")
 _RENTGEN = "0.7.2"
 _RENTGEN_EXTRAS = ("server", "consumer", "http2kafka", "postgres")
 RENTGEN_TOPIC = "input.runs"
+_DBT = ("dbt-core==1.10.23", "dbt-duckdb==1.10.1", "openlineage-dbt==1.54.0")
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -439,6 +440,17 @@ def _rentgen_python() -> Path:
                 needed = _succeed([str(python), "-c", _REQUIREMENTS, *_RENTGEN_EXTRAS]).split("\n")
                 _install(wanted, [*install, *filter(None, needed)])
     return python
+
+
+@contextmanager
+def dbt() -> Iterator[Path]:
+    """Give the folder with the programs of dbt on DuckDB and of dbt-ol, in a virtual environment of their own."""
+    with cached(f"{'-'.join(_DBT)}-python{sys.version_info[0]}.{sys.version_info[1]}") as (folder, complete):
+        if not complete:
+            _succeed([sys.executable, "-m", "venv", str(folder)])
+            install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            _install(" ".join(_DBT), [*install, *_DBT])
+    yield folder / "bin"
 
 
 def _install(wanted: str, command: Sequence[str]) -> None:

@@ -1,4 +1,7 @@
-"""The example images and manifests, really built, and run as containers and pods that end in every way."""
+"""The example images and manifests, really built, and run below an Airflow task as containers and pods.
+
+They end in every way, and every real consumer must show what became of them.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID
 from tests.e2e.podman import BASE, PYTHON_BASE, playable
-from tests.integration.harness import Receiver, types
+from tests.integration.harness import types
 from tests.integration.wrapping import message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.e2e.podman import Podman
+    from tests.e2e.scene import Scene
     from tests.integration.harness import Event
 
-pytestmark = pytest.mark.podman
+pytestmark = [pytest.mark.consumers, pytest.mark.podman]
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "examples" / "kubernetes"
@@ -54,11 +57,9 @@ def load_fees(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """Start a backend."""
-    backend = Receiver()
-    yield backend
-    backend.stop()
+def environ(scene: Scene) -> dict[str, str]:
+    """Return what an Airflow task gives to its pod."""
+    return {"OPENLINEAGE_URL": scene.entry.url, **scene.task.by_id(), **PATIENT}
 
 
 @pytest.fixture
@@ -71,12 +72,6 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def environ(receiver: Receiver) -> dict[str, str]:
-    """Return what an Airflow task gives to its pod."""
-    return {**receiver.environ, **AIRFLOW_ENV, **PATIENT}
-
-
 def manifest(name: str) -> Any:
     """Return an example for Kubernetes; of a Job or a CronJob the Pod that it would make."""
     document = yaml.safe_load((KUBERNETES / name).read_text())
@@ -86,9 +81,14 @@ def manifest(name: str) -> Any:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": document["metadata"], **spec["template"]}
 
 
-def named(datasets: Any) -> list[tuple[str, str]]:
-    """Return the identity of datasets."""
-    return [(each["namespace"], each["name"]) for each in datasets]
+def pod_of(scene: Scene, name: str, paths: Mapping[str, Path], args: Sequence[str] = ()) -> Any:
+    """Return an example for Kubernetes as a pod of the task that podman can play."""
+    return playable(manifest(name), scene.entry.url, paths=paths, environ=scene.task.by_id(), args=args)
+
+
+def named(things: Any) -> list[tuple[str, str]]:
+    """Return the identity of datasets or jobs."""
+    return [(each["namespace"], each["name"]) for each in things]
 
 
 def rows(event: Event) -> list[int]:
@@ -96,13 +96,7 @@ def rows(event: Event) -> list[int]:
     return [each["outputFacets"]["outputStatistics"]["rowCount"] for each in event["outputs"]]
 
 
-def assert_linked(events: list[Event]) -> None:
-    """Check that all events are of one run, below the Airflow task."""
-    assert len({event["run"]["runId"] for event in events}) == 1
-    assert {event["run"]["facets"]["parent"]["run"]["runId"] for event in events} == {PARENT_RUN_ID}
-
-
-def test_python_image(podman: Podman, ingest_accounts: str, receiver: Receiver, environ: dict[str, str]) -> None:
+def test_python_image(podman: Podman, ingest_accounts: str, scene: Scene, environ: dict[str, str]) -> None:
     """A job of the Python image reports START and COMPLETE below its task, with its datasets."""
     with podman.container("ingest-accounts", ingest_accounts, environ=environ) as container:
         assert container.wait() == 0
@@ -110,44 +104,50 @@ def test_python_image(podman: Podman, ingest_accounts: str, receiver: Receiver, 
 
     assert stdout.startswith("26 accounts in ")
     assert all(line.startswith("rejected ") for line in stderr.splitlines())
-    start, complete = events = receiver.events(at_least=2)
-    assert (start["eventType"], complete["eventType"]) == ("START", "COMPLETE")
-    assert_linked(events)
+    complete = scene.ended("COMPLETE")
     assert named(complete["inputs"]) == [("file", "/app/data/accounts.csv")]
     assert named(complete["outputs"]) == [("sqlite", "/srv/job/demo-out/accounts.db/accounts")]
     assert rows(complete) == [26]
 
 
+def test_python_image_fails(podman: Podman, ingest_accounts: str, scene: Scene, environ: dict[str, str]) -> None:
+    """A job of the Python image whose input is missing is FAIL, with the exception; both datasets are on the graph."""
+    command = ["--source", "/data/missing.csv"]
+    with podman.container("ingest-accounts", ingest_accounts, *command, environ=environ) as container:
+        assert container.wait() == 1
+        assert "/data/missing.csv" in container.logs()[1]
+
+    fail = scene.ended("FAIL")
+    assert message(fail).startswith("FileNotFoundError: ")
+    assert named(fail["inputs"]) == [("file", "/data/missing.csv")]
+    assert named(fail["outputs"]) == [("sqlite", "/srv/job/demo-out/accounts.db/accounts")]
+
+
 def test_python_image_is_stopped(
-    podman: Podman, ingest_accounts: str, receiver: Receiver, environ: dict[str, str], data: Path
+    podman: Podman, ingest_accounts: str, scene: Scene, environ: dict[str, str], data: Path
 ) -> None:
     """The job is PID 1 and no root; SIGTERM ends it with the usual exit code, and its run as ABORT."""
     options = [f"--volume={data}:/data:ro"]
     command = ["--source", "/data/never.csv"]
     with podman.container("stopped", ingest_accounts, *command, environ=environ, options=options) as container:
-        receiver.events(at_least=1)
+        scene.started()
         status = dict(line.split(":", 1) for line in container.run("cat", "/proc/1/status").splitlines())
         assert (status["Name"].strip(), status["Uid"].split()) == ("python", ["1000"] * 4)
         container.stop(GRACE)
         assert container.wait() == 143
         assert container.logs() == ("", "")
 
-    events = receiver.events(at_least=2)
-    assert types(events) == ["START", "ABORT"]
-    assert "SIGTERM" in message(events[1])
-    assert_linked(events)
+    assert "SIGTERM" in message(scene.ended("ABORT"))
 
 
-def test_bash_image(podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str], data: Path) -> None:
+def test_bash_image(podman: Podman, load_fees: str, scene: Scene, environ: dict[str, str], data: Path) -> None:
     """A bash job in an image without Python is COMPLETE, with what it told of its datasets."""
     options = [f"--volume={data}:/data:ro"]
     with podman.container("load-fees", load_fees, environ=environ, options=options) as container:
         assert container.wait() == 0
         assert container.logs() == ("2 countries\n", "")
 
-    _, complete = events = receiver.events(at_least=2)
-    assert types(events) == ["START", "COMPLETE"]
-    assert_linked(events)
+    complete = scene.ended("COMPLETE")
     assert named(complete["inputs"]) == [("file", "/data/fees.csv")]
     assert named(complete["outputs"]) == [("file", "/tmp/totals.csv")]  # noqa: S108  in the container
     assert rows(complete) == [2]
@@ -155,61 +155,53 @@ def test_bash_image(podman: Podman, load_fees: str, receiver: Receiver, environ:
     assert found.returncode == 1
 
 
-def test_bash_image_fails(podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str]) -> None:
+def test_bash_image_fails(podman: Podman, load_fees: str, scene: Scene, environ: dict[str, str]) -> None:
     """A bash job without its input is FAIL with the exit code; the input that it named before is on the graph."""
     with podman.container("load-fees", load_fees, environ=environ) as container:
         assert container.wait() == 1
         assert "/data/fees.csv: No such file or directory" in container.logs()[1]
 
-    events = receiver.events(at_least=2)
-    assert types(events) == ["START", "FAIL"]
-    assert_linked(events)
-    assert message(events[1]) == "the command exited with 1"
-    assert named(events[1]["inputs"]) == [("file", "/data/fees.csv")]
+    fail = scene.ended("FAIL")
+    assert message(fail) == "the command exited with 1"
+    assert named(fail["inputs"]) == [("file", "/data/fees.csv")]
 
 
 def test_bash_image_is_stopped(
-    podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str], data: Path
+    podman: Podman, load_fees: str, scene: Scene, environ: dict[str, str], data: Path
 ) -> None:
     """SIGTERM reaches the job of a bash image, whose run is ABORT."""
     options = [f"--volume={data}:/data:ro", "--env=FEES=/data/never.csv"]
     with podman.container("load-fees", load_fees, environ=environ, options=options) as container:
-        receiver.events(at_least=1)
+        scene.started()
         container.stop(GRACE)
         assert container.wait() == 143
         assert container.logs() == ("", "")
 
-    events = receiver.events(at_least=2)
-    assert types(events) == ["START", "ABORT"]
-    assert message(events[1]) == "stopped by SIGTERM; the command was killed by SIGTERM"
+    assert message(scene.ended("ABORT")) == "stopped by SIGTERM; the command was killed by SIGTERM"
 
 
-def test_out_of_memory(podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str]) -> None:
+def test_out_of_memory(podman: Podman, load_fees: str, scene: Scene, environ: dict[str, str]) -> None:
     """A command that eats more than the container may have is killed by the kernel: FAIL, which says so."""
     eat = "dd if=/dev/zero of=/dev/null bs=256M count=1"  # it reads all of that into its memory
     command = ["bash", "-c", f"until [ -e /tmp/hungry ]; do sleep 0.1; done; exec {eat}"]
     with podman.container("hungry", load_fees, *command, environ=environ, options=["--memory=64m"]) as container:
-        receiver.events(at_least=1)
+        scene.started()
         container.run("touch", "/tmp/hungry")  # noqa: S108  in the container
         assert container.wait() == 137
 
-    events = receiver.events(at_least=2)
-    assert types(events) == ["START", "FAIL"]
-    assert message(events[1]) == "the command was killed because it ran out of memory (OOM)"
+    assert message(scene.ended("FAIL")) == "the command was killed because it ran out of memory (OOM)"
 
 
-def test_killed_from_outside(podman: Podman, load_fees: str, receiver: Receiver, environ: dict[str, str]) -> None:
+def test_killed_from_outside(podman: Podman, load_fees: str, scene: Scene, environ: dict[str, str]) -> None:
     """A command that somebody kills, in a container with a memory limit that it did not reach, is FAIL and no OOM."""
     command = ["bash", "-c", "echo $$ >/tmp/pid; echo ready; exec sleep 600"]
     with podman.container("killed", load_fees, *command, environ=environ, options=["--memory=64m"]) as container:
-        receiver.events(at_least=1)
+        scene.started()
         container.wait_for("ready")
         container.run("bash", "-c", "kill -KILL $(cat /tmp/pid)")
         assert container.wait() == 137
 
-    events = receiver.events(at_least=2)
-    assert types(events) == ["START", "FAIL"]
-    assert message(events[1]) == "the command was killed from outside (SIGKILL, and not for want of memory)"
+    assert message(scene.ended("FAIL")) == "the command was killed from outside (SIGKILL, and not for want of memory)"
 
 
 @pytest.fixture
@@ -222,99 +214,91 @@ def secret(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("load_fees")
-def test_the_relay_delivers(podman: Podman, receiver: Receiver, secret: Path) -> None:
+def test_the_relay_delivers(podman: Podman, scene: Scene, secret: Path) -> None:
     """The sidecar delivers what the main container spools, with the key of the secret; stopped, it leaves nothing."""
-    pod = playable(manifest("pod.yaml"), receiver.url, paths={"openlineage": secret})
+    pod = pod_of(scene, "pod.yaml", {"openlineage": secret})
     with podman.pod(pod, CONFIG_MAP) as played:
         assert played.container("base").wait() == 0
         assert played.container("base").logs()[0] == "2 countries\n"
-        _, complete = events = receiver.events(at_least=2)
+        complete = scene.ended("COMPLETE")
         played.stop(GRACE)
         assert played.container("lineage").wait() == 0
         assert played.container("lineage").logs() == ("", "")
 
-    assert types(receiver.events()) == ["START", "COMPLETE"]
-    assert {request["headers"]["authorization"] for request in receiver.requests()} == {"Bearer from-the-secret"}
-    assert {(event["job"]["namespace"], event["job"]["name"]) for event in events} == {("nightly", "load_fees")}
+    assert types(scene.events()) == ["START", "COMPLETE"]
+    assert scene.entry.authorizations[-2:] == ["Bearer from-the-secret"] * 2
+    assert named([complete["job"]]) == [("nightly", "load_fees")]
     assert complete["run"]["facets"]["kubernetes_pod"]["k8s.pod.name"] == "load-fees"
     assert rows(complete) == [2]
 
 
 @pytest.mark.usefixtures("load_fees")
-def test_the_relay_ends_the_run_of_a_killed_container(podman: Podman, receiver: Receiver, secret: Path) -> None:
+def test_the_relay_ends_the_run_of_a_killed_container(podman: Podman, scene: Scene, secret: Path) -> None:
     """When the whole main container is killed, the sidecar ends its run as FAIL: once, also after its own end."""
     args = ["sleep", "600"]
-    pod = playable(manifest("pod.yaml"), receiver.url, paths={"openlineage": secret}, args=args)
+    pod = pod_of(scene, "pod.yaml", {"openlineage": secret}, args)
     with podman.pod(pod, CONFIG_MAP) as played:
-        receiver.events(at_least=1)
+        scene.started()
         played.container("base").kill()
         assert played.container("base").wait() == 137
-        events = receiver.events(at_least=2)
+        fail = scene.ended("FAIL")
         played.stop(GRACE)
         assert played.container("lineage").wait() == 0
 
-    assert types(events) == types(receiver.events()) == ["START", "FAIL"]
-    assert "without reporting" in message(events[1])
+    assert types(scene.events()) == ["START", "FAIL"]
+    assert "without reporting" in message(fail)
 
 
 @pytest.mark.usefixtures("load_fees")
-def test_the_relay_ends_the_run_of_a_container_that_does_not_stop(
-    podman: Podman, receiver: Receiver, secret: Path
-) -> None:
+def test_the_relay_ends_the_run_of_a_container_that_does_not_stop(podman: Podman, scene: Scene, secret: Path) -> None:
     """A main container that gets SIGTERM, goes on, and is killed: its run was asked to end, so it is ABORT."""
     args = ["bash", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]
-    pod = playable(manifest("pod.yaml"), receiver.url, paths={"openlineage": secret}, args=args)
+    pod = pod_of(scene, "pod.yaml", {"openlineage": secret}, args)
     with podman.pod(pod, CONFIG_MAP) as played:
-        receiver.events(at_least=1)
+        scene.started()
         played.container("base").wait_for("ready")
         played.container("base").stop(1)
         assert played.container("base").wait() == 137
-        events = receiver.events(at_least=2)
+        abort = scene.ended("ABORT")
         played.stop(GRACE)
         assert played.container("lineage").wait() == 0
 
-    assert types(events) == types(receiver.events()) == ["START", "ABORT"]
-    assert message(events[1]) == "stopped by SIGTERM, and killed before it ended"
+    assert types(scene.events()) == ["START", "ABORT"]
+    assert message(abort) == "stopped by SIGTERM, and killed before it ended"
 
 
 @pytest.mark.usefixtures("load_fees")
-def test_a_pod_is_stopped(podman: Podman, receiver: Receiver, secret: Path) -> None:
+def test_a_pod_is_stopped(podman: Podman, scene: Scene, secret: Path) -> None:
     """SIGTERM for the whole pod: the sidecar waits for the main container, and delivers its ABORT."""
     args = ["bash", "-c", "trap 'sleep 1; exit 3' TERM; echo ready; while :; do sleep 0.1; done"]
-    pod = playable(manifest("pod.yaml"), receiver.url, paths={"openlineage": secret}, args=args)
+    pod = pod_of(scene, "pod.yaml", {"openlineage": secret}, args)
     with podman.pod(pod, CONFIG_MAP) as played:
-        receiver.events(at_least=1)
+        scene.started()
         played.container("base").wait_for("ready")
         played.stop(GRACE)
         assert played.container("base").wait() == 3
         assert played.container("lineage").wait() == 0
 
-    events = receiver.events()
-    assert types(events) == ["START", "ABORT"]
-    assert message(events[1]) == "stopped by SIGTERM; the command exited with 3"
+    assert message(scene.ended("ABORT")) == "stopped by SIGTERM; the command exited with 3"
 
 
 @pytest.mark.usefixtures("ingest_accounts")
-def test_job(podman: Podman, receiver: Receiver) -> None:
+def test_job(podman: Podman, scene: Scene) -> None:
     """The pod of the Job reports its run itself, over its spool on a claim."""
-    pod = playable(manifest("job.yaml"), receiver.url, paths={})
+    pod = pod_of(scene, "job.yaml", {})
     with podman.pod(pod) as played:
         assert played.container("base").wait() == 0
 
-    events = receiver.events(at_least=2)
-    assert types(events) == ["START", "COMPLETE"]
-    assert {(event["job"]["namespace"], event["job"]["name"]) for event in events} == {("crm", "ingest_accounts")}
+    assert named([scene.ended("COMPLETE")["job"]]) == [("crm", "ingest_accounts")]
 
 
 @pytest.mark.usefixtures("load_fees")
-def test_cron_job(podman: Podman, receiver: Receiver) -> None:
+def test_cron_job(podman: Podman, scene: Scene) -> None:
     """The pod of the CronJob runs its command in an image of its own, through the bundle of an init container."""
-    pod = playable(manifest("cronjob.yaml"), receiver.url, paths={})
+    pod = pod_of(scene, "cronjob.yaml", {})
     pod["spec"]["containers"][0]["image"] = BASE
     with podman.pod(pod) as played:
         assert played.container("base").wait() == 0
         assert played.container("base").logs() == ("loaded\n", "")
 
-    events = receiver.events(at_least=2)
-    assert types(events) == ["START", "COMPLETE"]
-    assert {(event["job"]["namespace"], event["job"]["name"]) for event in events} == {("nightly", "nightly_load")}
+    assert named([scene.ended("COMPLETE")["job"]]) == [("nightly", "nightly_load")]

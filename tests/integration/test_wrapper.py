@@ -81,13 +81,22 @@ def test_outcomes(case: str, receiver: Receiver, jobs: Jobs) -> None:
     assert "memory" not in ends(end)[1] or "not for want of memory" in ends(end)[1]
 
 
-@pytest.mark.parametrize(("name", "code"), [("no-such-command", 127), ("/tmp", 126)])  # noqa: S108  any directory
-def test_command_that_cannot_be_started(name: str, code: int, receiver: Receiver, jobs: Jobs) -> None:
-    """It is a run that failed, and the reason is in the event."""
+@pytest.mark.parametrize(
+    ("name", "code", "job"),
+    [
+        ("no-such-command", 127, "no-such-command"),
+        ("/usr/lib/", 126, "lib"),
+        ("/", 126, "command"),
+        ("", 127, "command"),
+    ],
+)
+def test_command_that_cannot_be_started(name: str, code: int, job: str, receiver: Receiver, jobs: Jobs) -> None:
+    """It is a run that failed, the reason is in the event, and its job has a name all the same."""
     assert run(jobs, name, environ=receiver.environ).returncode == code
     start_event, fail = receiver.events()
     assert (start_event["eventType"], fail["eventType"]) == ("START", "FAIL")
     assert f"{name}: " in message(fail)
+    assert fail["job"]["name"] == job
 
 
 def test_as_pid_1(receiver: Receiver, jobs: Jobs) -> None:

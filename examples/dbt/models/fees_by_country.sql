@@ -1,0 +1,1 @@
+select country, sum(monthly_fee) as fees from {{ ref('paying') }} group by country

@@ -1,0 +1,45 @@
+"""The relay beside a wrapper that is killed, as every real consumer shows it; tests/e2e/test_containers.py has pods."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.harness import Jobs
+from tests.integration.wrapping import message, start, start_relay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.e2e.scene import Scene
+
+pytestmark = pytest.mark.consumers
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    """Run processes in a directory of the test's own."""
+    jobs = Jobs(tmp_path)
+    yield jobs
+    jobs.stop()
+
+
+def test_a_wrapper_is_killed(scene: Scene, jobs: Jobs, tmp_path: Path) -> None:
+    """Its run is FAIL: once, with the datasets that it had named."""
+    spool = tmp_path / "spool"
+    relay = start_relay(jobs, spool, {"OPENLINEAGE_URL": scene.entry.url})
+    spooling = {**scene.task.by_id(), "OPENLINEAGE_POD_SPOOL_DIR": str(spool)}
+    wrapper = start(jobs, "cat", environ=spooling, options=("--output", "s3://lake/accounts"))
+    scene.started()
+    wrapper.signal(signal.SIGKILL)
+    wrapper.finish()
+    end = scene.ended("FAIL")
+    relay.signal(signal.SIGTERM)
+    assert relay.finish().returncode == 0
+
+    assert len(scene.events()) == 2
+    assert message(end) == "the process ended without reporting (killed or out of memory)"
+    assert [each["name"] for each in end["outputs"]] == ["accounts"]
