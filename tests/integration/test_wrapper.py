@@ -133,7 +133,7 @@ def memory_limit() -> Iterator[Path]:
 
 
 HUNGRY = (
-    "import sys; print('x', flush=True); data = bytearray(600 * 2**20); data[::4096] = bytes([1]) * len(data[::4096])"
+    "import sys; sys.stdin.readline(); data = bytearray(600 * 2**20); data[::4096] = bytes([1]) * len(data[::4096])"
 )
 
 
@@ -143,7 +143,9 @@ def test_out_of_memory(by: str, memory_limit: Path, receiver: Receiver, jobs: Jo
     hungry = (sys.executable, "-I", "-S", "-c", HUNGRY)
     command = hungry if by == "the command" else ("sh", "-c", '"$@"; exit $?', "sh", *hungry)
     inside = ("sh", "-c", f'echo $$ > {memory_limit}/cgroup.procs; exec "$@"', "sh")
-    assert run(jobs, *command, environ=receiver.environ, prefix=inside).returncode == 137
+    job = start(jobs, *command, environ=receiver.environ, prefix=inside)
+    receiver.events(at_least=1)  # by now the wrapper needs no further memory, for which the kernel could kill it
+    assert job.finish(b"\n").returncode == 137
     assert ends(receiver.events()[-1]) == ("FAIL", "the command was killed because it ran out of memory (OOM)")
 
 
