@@ -120,6 +120,7 @@ class _Task:
 
     def __init__(self, task: Any, field: str, options: _Options) -> None:
         self._task = task
+        self._name = _described(task)
         self._field = field
         self._options = options
         self._mapped = _is_mapped(task)
@@ -135,7 +136,7 @@ class _Task:
             if self._options.secret and self._field == "env_vars":
                 self._inject_secret(*self._options.secret, named)
         except _LeftAloneError as reason:
-            logger.info("%s %s; its pod is not linked to it", _described(self._task), reason)
+            logger.info("%s %s; its pod is not linked to it", self._name, reason)
 
     def _inject_variables(self) -> set[str]:
         """Add the variables wherever the task takes its environment from; returns all names that the DAG gave."""
@@ -208,7 +209,7 @@ class _Task:
         """Complete the environments in what a mapped task expands over, or return False where there are none.
 
         What the DAG gives as a literal is replaced, one environment by one, so that the tasks stay as many. What comes
-        from another task is out of reach: to set the argument beside it is an error when the task is expanded.
+        from another task is out of reach.
         """
         if not self._mapped or self._task._expand_input_attr != "expand_input":
             return False
@@ -222,9 +223,10 @@ class _Task:
             replaced: Any = {**values, self._field: [completed(each) for each in values[self._field]]}
         else:
             if not isinstance(values, (list, tuple)) or not all(isinstance(each, Mapping) for each in values):
-                if not self._task._disallow_kwargs_override:
-                    return False
-                raise _LeftAloneError(f"expands over arguments from another task, which may name {self._field}")
+                # An environment that comes at run time then replaces what stands beside it, which else is an error.
+                self._task._disallow_kwargs_override = False
+                logger.info("%s expands over what may name %s: a pod with it is not linked", self._name, self._field)
+                return False
             if not any(self._field in each for each in values):
                 return False
             other = self._argument(self._field)
@@ -273,7 +275,7 @@ class _Task:
                 _warn(self._task, f"left out one of its {side}", error)
                 continue
             if found is None:
-                logger.debug("%s: %s in its %s is no dataset", _described(self._task), type(each).__name__, side)
+                logger.debug("%s: %s in its %s is no dataset", self._name, type(each).__name__, side)
             elif found not in datasets:
                 datasets.append(found)
                 names.update([found] if isinstance(found, str) else [found["namespace"], found["name"]])

@@ -297,10 +297,12 @@ def test_expanded_environments(ran: Done) -> None:
     assert ran.env("forms.mapped_kwargs", 0)["MINE"] == "1"
 
 
-def test_arguments_from_another_task_are_left_alone(ran: Done) -> None:
-    """What a task is expanded over at run time may name an environment: it stays as it is, and one line says so."""
-    assert ran.env("forms.mapped_unknown", 0) == {"MINE": "1"}
-    assert "task forms.mapped_unknown expands over arguments from another task" in ran.log
+def test_arguments_from_another_task(ran: Done) -> None:
+    """An environment that comes from another task stays as it is, and a line says so; pods beside it are linked."""
+    assert ran.env("forms.mapped_unknown", 0).keys() == {"MINE", "OPENLINEAGE_API_KEY"}
+    assert ran.env("forms.mapped_unknown", 1).keys() == LINK | BACKEND
+    assert linked(ran, "forms.mapped_unknown", 1).run_id in ran.run_ids("forms.mapped_unknown")
+    assert "task forms.mapped_unknown expands over what may name env_vars: a pod with it is not linked" in ran.log
 
 
 def test_shared_environment_is_not_changed(ran: Done) -> None:

@@ -130,7 +130,7 @@ def forms() -> None:
 
     @task
     def upstream() -> list[dict[str, Any]]:
-        return [{"arguments": ["a"], "env_vars": {"MINE": "1"}}]
+        return [{"arguments": ["a"], "env_vars": {"MINE": "1"}}, {"arguments": ["b"]}]
 
     pod.partial(task_id="mapped_unknown", **IMAGE).expand_kwargs(upstream())
 

@@ -45,7 +45,7 @@ def _described(dags: dict[str, Any]) -> Any:
 
 def main(result: str, *what: str) -> None:
     """Write the result to a file, as Airflow itself writes to the standard output."""
-    bag = DagBag(sys.modules["airflow.settings"].DAGS_FOLDER)
+    bag = DagBag(airflow.settings.DAGS_FOLDER)
     first = _described(bag.dags)
     for dag in bag.dags.values():
         for task in dag.tasks:
