@@ -124,6 +124,8 @@ class _Task:
         self._field = field
         self._options = options
         self._mapped = _is_mapped(task)
+        # Asked for once for each environment that the task is expanded over.
+        self._declared = functools.cache(self._read_declared)
         self._native = any(
             getattr(each, "render_template_as_native_obj", None) for each in (task, getattr(task, "dag", None))
         )
@@ -133,10 +135,14 @@ class _Task:
             if self._field not in self._task.template_fields:
                 raise _LeftAloneError(f"renders no templates in its {self._field}")
             named = self._inject_variables()
+        except _LeftAloneError as reason:
+            logger.info("%s %s; its pod is not linked to it", self._name, reason)
+            return
+        try:
             if self._options.secret and self._field == "env_vars":
                 self._inject_secret(*self._options.secret, named)
         except _LeftAloneError as reason:
-            logger.info("%s %s; its pod is not linked to it", self._name, reason)
+            logger.info("%s %s; its pod gets no API key", self._name, reason)
 
     def _inject_variables(self) -> set[str]:
         """Add the variables wherever the task takes its environment from; returns all names that the DAG gave."""
@@ -252,10 +258,9 @@ class _Task:
     def _inject_secret(self, secret: str, key: str, named: set[str]) -> None:
         if _names_transport(named) or not named.isdisjoint((settings.API_KEY, settings.API_KEY_FILE)):
             return
-        expanded = self._task.expand_input.value if self._mapped else ()
-        if isinstance(expanded, dict):
-            expanded = [expanded]
-        if isinstance(expanded, (list, tuple)) and any("secrets" in each for each in expanded):
+        expanded = self._task.expand_input.value if self._mapped else None
+        entries = expanded if isinstance(expanded, (list, tuple)) else [expanded]
+        if any(isinstance(each, Mapping) and "secrets" in each for each in entries):
             raise _LeftAloneError("expands over secrets")
         given = self._argument("secrets")
         if given is not None and not isinstance(given, list):
@@ -263,7 +268,7 @@ class _Task:
         # Not among the variables, as a dictionary of them cannot refer to a secret.
         self._set("secrets", [*(given or ()), _optional_secret()("env", settings.API_KEY, secret, key)])
 
-    def _declared(self, side: str) -> str | None:
+    def _read_declared(self, side: str) -> str | None:
         """Return the task's inlets or outlets as the pod reads datasets, None where there are none."""
         given = self._argument(side)
         datasets: list[Any] = []

@@ -184,7 +184,9 @@ def declared() -> None:
     ]
     outlets = [Table(cluster="postgres://warehouse:5432", database="crm", name="public.t", columns=[column])]
     KubernetesPodOperator(task_id="ingest", inlets=inlets, outlets=outlets, **IMAGE)
-    KubernetesPodOperator.partial(task_id="mapped", outlets=[Asset("s3://lake/out")], **IMAGE).expand(arguments=[["a"]])
+    KubernetesPodOperator.partial(task_id="mapped", outlets=[Asset("s3://lake/{{ ds }}/out")], **IMAGE).expand(
+        arguments=[["a"]]
+    )
 
 
 def odd() -> None:
@@ -194,6 +196,7 @@ def odd() -> None:
     pod(task_id="text", env_vars="{{ var.json.environment }}", **IMAGE)
     SparkKubernetesOperator(task_id="spark", application_file="{}", **IMAGE)
     pod.partial(task_id="mapped_secrets", **IMAGE).expand(secrets=[[], []])
+    pod.partial(task_id="mapped_inlets", inlets=[HostileInlet()], **IMAGE).expand(env_vars=[{}, {"MINE": "1"}])
 
     @task
     def upstream() -> list[dict[str, str]]:
