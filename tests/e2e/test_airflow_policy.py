@@ -277,6 +277,12 @@ def test_parent_by_hand_is_the_only_one(ran: Done, task: str, own: set[str]) -> 
     assert set(ran.env(task)) == own | BACKEND
 
 
+def test_what_a_container_is_given_otherwise(ran: Done) -> None:
+    """What stands in a container's private environment or file of variables counts as set by the DAG, too."""
+    assert ran.env("forms.own_private").keys() == {"OPENLINEAGE_PARENT_ID", "OPENLINEAGE_URL"}
+    assert ran.env("forms.own_file").keys() == LINK
+
+
 def test_default_environments_are_kept(ran: Done) -> None:
     """Environments from the defaults of a DAG or a task group reach each pod that had them, mapped or not."""
     assert ran.env("defaults.plain")["DEFAULT"] == "dag"

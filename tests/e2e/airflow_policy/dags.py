@@ -118,6 +118,9 @@ def forms() -> None:
         environment={"MINE": "{{ ds }}"},
         private_environment={"OPENLINEAGE_NAMESPACE": "theirs"},
     )
+    by_hand = {"OPENLINEAGE_PARENT_ID": f"ns/by.hand/{BY_HAND}"}
+    DockerOperator(task_id="own_private", image="some/image:1", private_environment=by_hand)
+    DockerOperator(task_id="own_file", image="some/image:1", env_file="A=b\nOPENLINEAGE_URL=http://theirs\n")
 
     pod.partial(task_id="mapped", **IMAGE).expand(arguments=[["a"], ["b"]])
     pod.partial(task_id="mapped_own", env_vars={"MINE": "x"}, **IMAGE).expand(arguments=[["a"]])
