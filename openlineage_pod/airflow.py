@@ -11,17 +11,18 @@ Nothing of Airflow is imported here.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod import settings
 from openlineage_pod.datasets import as_sources, dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from openlineage_pod.datasets import DatasetSource
 
-__all__ = ["lineage_env"]
+__all__ = ["lineage_env", "literal_json", "rendered_json", "templated_json"]
 
 _MACROS = "macros.OpenLineageProviderPlugin"
 
@@ -68,10 +69,45 @@ def lineage_env(
         env[settings.JOB_NAME] = job_name
     for variable, given in ((settings.INPUTS, as_sources(inputs)), (settings.OUTPUTS, as_sources(outputs))):
         if given:
-            env[variable] = json.dumps([_declared(source) for source in given])
+            env[variable] = templated_json([_declared(source) for source in given])
     if flush_timeout is not None:
         env[settings.FLUSH_TIMEOUT] = f"{flush_timeout:g}"
     return env
+
+
+def rendered_json(text: str) -> str:
+    """Return a template that renders to the JSON of what the template `text` renders to."""
+    return f"{{% filter tojson %}}{text}{{% endfilter %}}"
+
+
+def templated_json(value: Any, template: Callable[[str], str | None] = rendered_json) -> str:
+    """Return a template that renders to `value` as JSON, with the templates in its texts rendered.
+
+    Jinja quotes a rendered text itself, as its values may hold whatever JSON escapes. Of another text it never sees a
+    brace: what only looks like a template stays as it is. The space in front keeps the JSON a text in DAGs with
+    `render_template_as_native_obj`, which take whatever reads as a Python literal for one.
+
+    Args:
+        value: Mappings, lists and scalars.
+        template: Returns for a text with braces the template of its JSON, or None where the text is no template.
+
+    """
+    return f" {_templated(value, template)}"
+
+
+def _templated(value: Any, template: Callable[[str], str | None]) -> str:
+    if isinstance(value, Mapping):
+        items = (f"{literal_json(str(key))}: {_templated(each, template)}" for key, each in value.items())
+        return f"{{{', '.join(items)}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_templated(each, template) for each in value)}]"
+    found = template(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else None
+    return literal_json(value) if found is None else found
+
+
+def literal_json(value: Any) -> str:
+    """Return the JSON of a scalar without a brace, so that Jinja takes nothing in it for a template."""
+    return json.dumps(value).replace("{", "\\u007b")
 
 
 def _if_defined(call: str) -> str:
@@ -82,7 +118,10 @@ def _if_defined(call: str) -> str:
 
 
 def _context() -> str:
-    """Return an expression for the standard JSON; its text is made of JSON, so that any name is quoted rightly."""
+    """Return an expression for the standard JSON; its text is made of JSON, so that any name is quoted rightly.
+
+    The space in front of it is as in `templated_json`.
+    """
     namespace = "lineage_job_namespace()"
     parent = _node("lineage_run_id(task_instance)", "lineage_job_name(task_instance)", namespace, "TASK")
     # The root's own namespace has a macro only from 2.8.0 on; it differs where another Airflow triggered this DAG.
@@ -92,7 +131,7 @@ def _context() -> str:
     has_root = f"{_MACROS}.lineage_root_run_id is defined"
     return (
         f"{{% if {_MACROS} is defined %}}"
-        f'{{"parent": {{{parent}{{% if {has_root} %}}, "root": {{{root}}}{{% endif %}}}}}}'
+        f' {{"parent": {{{parent}{{% if {has_root} %}}, "root": {{{root}}}{{% endif %}}}}}}'
         "{% endif %}"
     )
 

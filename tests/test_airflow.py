@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+import jinja2.nativetypes
 import pytest
 
 from openlineage_pod import ParentContext
@@ -115,6 +116,29 @@ def test_options() -> None:
     assert found.inputs[0] == "s3://lake/2"
     assert found.inputs[1] == {"namespace": "postgres://warehouse:5432", "name": "crm.public.accounts"}
     assert found.outputs == ("s3://lake/out",)
+
+
+def test_rendered_names_are_quoted() -> None:
+    """Quotes in a template and in what it renders to do not break the JSON, and a mere brace is no template."""
+    name = """crm.public.{{ '"' ~ "t" ~ '"' }}"""
+    env = lineage_env(outputs=[("postgres://warehouse:5432", name), "s3://lake/{#1"])
+    assert Settings.from_env(rendered(env, "2.8.0")).outputs == (
+        {"namespace": "postgres://warehouse:5432", "name": 'crm.public."t"'},
+        "s3://lake/{#1",
+    )
+
+
+def test_native_rendering() -> None:
+    """In a DAG that renders what reads as a literal as its value, JSON is still text."""
+    environment = jinja2.nativetypes.NativeEnvironment(undefined=jinja2.StrictUndefined)
+    context = {"macros": SimpleNamespace(**macros("2.8.0")), "task_instance": TASK}
+    env = {
+        name: environment.from_string(value).render(context)
+        for name, value in lineage_env(inputs="s3://lake/a").items()
+    }
+    assert {type(value) for value in env.values()} == {str}
+    assert ParentContext.from_env(env) == ParentContext.from_env(rendered(lineage_env(), "2.8.0"))
+    assert Settings.from_env(env).inputs == ("s3://lake/a",)
 
 
 def test_wrong_dataset_is_told_while_the_dag_is_parsed() -> None:
