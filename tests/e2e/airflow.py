@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.e2e.airflow_venvs import airflow_python, installed_package
@@ -69,6 +71,15 @@ class DagRun:
         answer = self._api.request("PATCH", f"{self._path}/taskInstances/{task}", json={"new_state": state})
         assert answer.ok, answer.text
 
+    def clear(self, task: str) -> None:
+        """Let a task run again, as a user does in the interface."""
+        what = {"dag_run_id": self.run_id, "task_ids": [task], "dry_run": False, "only_failed": False}
+        self._api.post(f"/api/v2/dags/{self.dag}/clearTaskInstances", what)
+
+    def xcom(self, task: str) -> Any:
+        """Return what a task has returned."""
+        return self._api.get(f"{self._path}/taskInstances/{task}/xcomEntries/return_value")["value"]
+
     def log(self, task: str, *, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of a try of a task, its messages only."""
         mapped = f"map_index={map_index}/" if map_index >= 0 else ""
@@ -90,7 +101,9 @@ class Airflow:
 
     def trigger(self, dag: str, conf: Mapping[str, Any] | None = None) -> DagRun:
         """Start a run of a DAG."""
-        run = self._api.post(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": conf or {}})
+        # Without a date there is no data interval, and without that Data.Rentgen takes none of the run's events.
+        date = datetime.now(timezone.utc).isoformat()
+        run = self._api.post(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": date, "conf": conf or {}})
         return DagRun(self._api, self._home / "logs", dag, run["dag_run_id"])
 
     def broken_files(self) -> list[str]:
@@ -157,7 +170,9 @@ def airflow(dags: Path, environ: Mapping[str, str]) -> Iterator[Airflow]:
         def run(*arguments: str) -> None:
             command = [*program, *arguments]
             ready = (lambda: api.answers("/api/v2/version")) if arguments == ("api-server",) else (lambda: True)
-            stack.enter_context(serving(command, ready, folder=home, log=f"{arguments[0]}.log", env=env))
+            # The scheduler would wait for ever for the workers of its executor, and nothing of it is of use any more.
+            log = f"{arguments[0]}.log"
+            stack.enter_context(serving(command, ready, folder=home, log=log, env=env, stop_signal=signal.SIGKILL))
 
         for service in SERVICES:
             run(*service)

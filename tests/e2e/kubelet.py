@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.e2e.podman import Podman
@@ -108,28 +109,57 @@ class RunningPod:
         with self._changed:
             self._metadata["labels"].update(labels)
 
-    def wait_until(self, holds: Callable[[Document], bool], seconds: float) -> None:
-        """Return when its document fulfils the condition, or after so many seconds."""
+    def wait_until_started(self, seconds: float) -> None:
+        """Return when no container waits for its start any more, or after so many seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: holds(self.document()), seconds)
+            self._changed.wait_for(lambda: not any("waiting" in state for state in self._states.values()), seconds)
+
+    def log(self, container: str, *, follow: bool, timestamps: bool, seconds: float | None) -> Iterator[bytes]:
+        """Give the lines of a container's log, of the last seconds only if they are given, and those to come, too."""
+        since = datetime.now(timezone.utc) - timedelta(seconds=seconds) if seconds else None
+        pending = time = b""
+        with self._log_file(container).open("rb") as file:
+            while True:
+                # Asked before the reading: what is written until the end is read after it.
+                running = follow and "running" in self._states[container]
+                for line in file:
+                    pending += line
+                    if not line.endswith(b"\n"):
+                        break  # it is being written
+                    written, _, kind, text = pending.split(b" ", 3)
+                    pending = b""
+                    if since and _parsed(written) < since:
+                        continue
+                    # P is a part of a line: its time stands once, before the first part.
+                    yield (written + b" " if timestamps and not time else b"") + (text[:-1] if kind == b"P" else text)
+                    time = written if kind == b"P" else b""
+                if not running:
+                    return
+                with self._changed:
+                    self._changed.wait(0.1)
 
     def container(self, name: str) -> str:
         """Return podman's name for one of its containers."""
         return f"{self.name}-{name}"
 
-    def delete(self, grace: int | None) -> None:
-        """Send SIGTERM to what still runs, SIGKILL after the grace, and return when no container is left."""
+    def stop(self, grace: int | None) -> None:
+        """Send SIGTERM to what still runs, SIGKILL after the grace, and return when nothing runs any more."""
         if grace is None:
             grace = self._document["spec"]["terminationGracePeriodSeconds"]
         with self._changed:
             self._metadata.update(deletionTimestamp=now(), deletionGracePeriodSeconds=grace)
             # podman cannot stop what it has not started yet.
             self._changed.wait_for(lambda: not any(map(_is_creating, self._states.values())))
-        names = [self.container(each["name"]) for each in self._containers]
-        self._podman("stop", "--ignore", f"--time={grace}", *names, timeout=grace + 60)
-        with self._changed:
+        stop = self._podman.open("stop", "--ignore", f"--time={grace}", *self._names(), stderr=subprocess.DEVNULL)
+        with stop, self._changed:
             self._changed.wait_for(lambda: not any("running" in state for state in self._states.values()))
-        self._podman("rm", "--force", "--ignore", "--time=0", *names)
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        self._podman("rm", "--force", "--ignore", "--time=0", *self._names())
+
+    def _names(self) -> list[str]:
+        return [self.container(each["name"]) for each in self._containers]
 
     def _run(self, container: Document) -> None:
         name = self.container(container["name"])
@@ -167,6 +197,8 @@ class RunningPod:
         log.chmod(0o666)  # whoever the container's user is
         path = container.get("terminationMessagePath") or "/dev/termination-log"
         options = [f"--hostname={self.name}", f"--volume={log}:{path}"]
+        options.append(f"--log-opt=path={self._log_file(container['name'])}")
+        options.append(f"--volume={self._service_account()}:/var/run/secrets/kubernetes.io/serviceaccount:ro")
         options += [f"--env={name}={value}" for name, value in self._environment(container).items()]
         options += [
             f"--volume={self._volume(mount['name'])}:{mount['mountPath']}"
@@ -185,7 +217,8 @@ class RunningPod:
         return [*options, container["image"], *(container.get("args") or ())]
 
     def _environment(self, container: Document) -> dict[str, str]:
-        environment: dict[str, str] = {}
+        # By these a program knows that it is in a cluster, and where.
+        environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
         for source in container.get("envFrom") or ():
             environment.update(self._secret(source["secretRef"]["name"]))
         for variable in container.get("env") or ():
@@ -228,6 +261,15 @@ class RunningPod:
                     (folder / key).write_text(value)
         return folder
 
+    def _service_account(self) -> Path:
+        folder = self._folder / "serviceaccount"
+        folder.mkdir(exist_ok=True)
+        (folder / "namespace").write_text(self._metadata["namespace"])
+        return folder
+
+    def _log_file(self, container: str) -> Path:
+        return self._folder / f"{container}.log"
+
     def _termination_log(self, container: Document) -> Path:
         return self._folder / "termination-logs" / str(container["name"])
 
@@ -235,6 +277,11 @@ class RunningPod:
 def now() -> str:
     """Return the time as the API writes it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _parsed(time: bytes) -> datetime:
+    # Its nanoseconds are more than Python knows.
+    return datetime.strptime(time[:26].decode(), "%Y-%m-%dT%H:%M:%S.%f").replace(tzinfo=timezone.utc)
 
 
 def _is_creating(state: Document) -> bool:

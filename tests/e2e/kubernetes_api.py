@@ -93,8 +93,9 @@ class Cluster:
         """Begin to stop a pod; it is there until all of it has stopped."""
 
         def until_gone() -> None:
-            pod.delete(grace)
+            pod.stop(grace)
             self._pods.pop((namespace, pod.name), None)
+            pod.remove()
 
         self._deletions.submit(until_gone)
 
@@ -213,29 +214,22 @@ class _Request(BaseHTTPRequestHandler):
         name = query.get("fieldSelector", [""])[0].rpartition("=")[2]
         for pod in self.cluster.pods():
             if pod.name == name:
-                seconds = float(query.get("timeoutSeconds", ["30"])[0])
-                pod.wait_until(lambda document: document["status"]["phase"] != "Pending", seconds)
+                pod.wait_until_started(float(query.get("timeoutSeconds", ["30"])[0]))
         self._stream(iter(()))
 
     def _log(self, pod: RunningPod, query: Query) -> None:
         container = query.get("container", [pod.document()["spec"]["containers"][0]["name"]])[0]
-        options = []
-        if query.get("follow") in (["True"], ["true"]):
-            options.append("--follow")
-        if query.get("timestamps") in (["True"], ["true"]):
-            options.append("--timestamps")
-        if "sinceSeconds" in query:
-            options.append(f"--since={query['sinceSeconds'][0]}s")
-        log = self.cluster.podman.open("logs", *options, pod.container(container), stderr=subprocess.STDOUT)
-        assert log.stdout
-        with log:
-            try:
-                self._stream(iter(log.stdout.readline, b""))
-            finally:
-                log.kill()
+        since = query.get("sinceSeconds")
+        lines = pod.log(
+            container,
+            follow=_is_true(query, "follow"),
+            timestamps=_is_true(query, "timestamps"),
+            seconds=float(since[0]) if since else None,
+        )
+        self._stream(lines)
 
     def _exec(self, pod: RunningPod, query: Query) -> None:
-        interactive = query.get("stdin") in (["True"], ["true"])
+        interactive = _is_true(query, "stdin")
         options = ["--interactive"] if interactive else []
         process = self.cluster.podman.open(
             *("exec", *options, pod.container(query["container"][0]), *query["command"]),
@@ -288,6 +282,10 @@ class _Request(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+
+def _is_true(query: Query, name: str) -> bool:
+    return query.get(name) in (["True"], ["true"])
 
 
 def _feed(socket: WebSocket, process: subprocess.Popen[bytes]) -> None:

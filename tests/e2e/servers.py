@@ -147,6 +147,8 @@ def serving(
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        with suppress(ProcessLookupError):  # children that it left behind
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -14,6 +14,7 @@ from tests.e2e.consumers import entry as open_entry
 from tests.e2e.kubernetes_api import Cluster, kubernetes
 from tests.e2e.podman import BASE
 from tests.e2e.servers import UnavailableError, wait_until
+from tests.integration.wrapping import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +28,10 @@ pytestmark = [pytest.mark.airflow, pytest.mark.podman, pytest.mark.consumers]
 API_KEY = "from-the-secret"
 STATES = {"success": "COMPLETE", "failed": "FAIL"}
 ENVIRONMENT = "openlineage-test"
+NAMESPACE = "data-jobs"
 DAGS = (
     *("kpo_openlineage_demo", "two_images", "any_container", "mapped", "task_kubernetes", "deferrable"),
-    *("killed", "cleared", "timed_out", "retried", "skipped", "xcom", "bad_parent", "cut_off"),
+    *("killed", "cleared", "timed_out", "retried", "skipped", "xcom", "bad_parent", "cut_off", "unchanged"),
 )
 FEES = "printf 'DE;10\\nES;5\\nDE;3\\n' >$FEES && exec bash /app/load.sh"
 CONF = {"any_container": {"image": "load-fees", "arguments": ["bash", "-c", FEES], "fees": "/tmp/fees.csv"}}  # noqa: S108
@@ -81,17 +83,27 @@ class Scene:
         [links] = found
         return links
 
-    def assert_linked(self, links: Links, pod: str, task: str, dag: str) -> list[Seen]:
+    def assert_linked(self, links: Links, pod: str, task: str | None, dag: str) -> list[Seen]:
         """Check the states of all three runs and how they hang together; return what consumers say of the pod's."""
         about_dag = self.entry.ended(links.dag, dag)
-        about_task = self.entry.ended(links.task, task)
         about_pod = self.entry.ended(links.pod, pod)
-        for seen_dag, seen_task, seen_pod in zip(about_dag, about_task, about_pod, strict=True):
-            assert (seen_pod.parent, seen_task.parent, seen_dag.parent) == (links.task, links.dag, None)
+        for seen_dag, seen_pod in zip(about_dag, about_pod, strict=True):
+            assert (seen_pod.parent, seen_dag.parent) == (links.task, None)
+        if task is not None:
+            assert {seen.parent for seen in self.entry.ended(links.task, task)} == {links.dag}
         for events in self.entry.children(links.task).values():
             assert {(parent_of(event), root_of(event)) for event in events} == {(links.task, links.dag)}
             assert [event["eventType"] for event in events] == ["START", pod]
         return about_pod
+
+    def assert_marked_as_failed(self, links: Links) -> None:
+        """Check what is known of a pod whose task a user has marked as failed.
+
+        Airflow reports that at once, and then that the process of the task has ended, as COMPLETE; so only the run of
+        the pod tells consumers in the end what became of it.
+        """
+        self.assert_linked(links, "ABORT", None, "FAIL")
+        assert "FAIL" in [event["eventType"] for event in self.entry.runs()[links.task]]
 
     def ended(self, links: Links) -> Event:
         """Return the last event of the pod's run."""
@@ -119,28 +131,24 @@ def scene(
         kubeconfig.write_text(json.dumps(cluster.kubeconfig()))
         extra = {
             "kube_config_path": str(kubeconfig),
-            "namespace": "data-jobs",
+            "namespace": NAMESPACE,
             "xcom_sidecar_container_image": BASE,
         }
         environ = {
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps({"conn_type": "kubernetes", "extra": extra}),
             "AIRFLOW_VAR_OPENLINEAGE_URL": entry.url,
             "AIRFLOW__OPENLINEAGE__NAMESPACE": ENVIRONMENT,
+            "AIRFLOW__OPENLINEAGE_POD__INJECT": "true",
+            "AIRFLOW__OPENLINEAGE_POD__URL": entry.url,
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "http", "url": entry.url}),
         }
         try:
-            running = airflow(dags, environ)
-            with running as started:
+            with airflow(dags, environ) as started:
                 wait_until(lambda: started.knows(DAGS), "Airflow has read all DAGs")
                 yield Scene(started, entry, cluster)
         except UnavailableError as error:
             pytest.skip(str(error))
         assert cluster.unknown == []
-
-
-def named(datasets: Any) -> set[tuple[str, str]]:
-    """Return the identity of datasets of an event."""
-    return {(each["namespace"], each["name"]) for each in datasets}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +158,7 @@ def named(datasets: Any) -> set[tuple[str, str]]:
         ("deferrable", "ingest_accounts", "ingest_accounts"),
         ("task_kubernetes", "count_accounts", "count_accounts"),
         ("any_container", "run", "any_container.run.bash"),
+        ("unchanged", "ingest_accounts", "ingest_accounts"),
     ],
 )
 def test_a_pod_is_linked(scene: Scene, dag: str, task: str, job: str) -> None:
@@ -161,7 +170,9 @@ def test_a_pod_is_linked(scene: Scene, dag: str, task: str, job: str) -> None:
     ended = scene.ended(links)
     assert ended["job"]["name"] == job
     assert ended["job"]["namespace"] == ENVIRONMENT
-    assert ended["run"]["facets"]["kubernetes_pod"]["k8s.pod.name"].startswith(("ingest-accounts-", "run-", "k8s-"))
+    facet = ended["run"]["facets"]["kubernetes_pod"]
+    assert facet["k8s.namespace.name"] == NAMESPACE
+    assert facet["k8s.pod.name"] in {pod["metadata"]["name"] for pod in scene.cluster.created}
 
 
 def test_two_images(scene: Scene) -> None:
@@ -171,3 +182,115 @@ def test_two_images(scene: Scene) -> None:
     assert {each.task_id: each.state for each in run.tasks()} == {"ingest_accounts": "success", "load_fees": "failed"}
     for task, state in (("ingest_accounts", "COMPLETE"), ("load_fees", "FAIL")):
         scene.assert_linked(scene.links(run, task), state, state, "FAIL")
+
+
+def test_declared_datasets(scene: Scene) -> None:
+    """What a task declares and what its pod reports are the same datasets, so both are on one graph."""
+    run = scene.runs["two_images"]
+    links = scene.links(run, "ingest_accounts")
+    read = [seen.inputs for seen in scene.entry.ended(links.pod, "COMPLETE")]
+    declared = [seen.inputs for seen in scene.entry.ended(links.task, "COMPLETE")]
+    assert [len(each) for each in declared] == [1] * len(declared)
+    assert declared == read
+
+
+def test_the_key_of_a_secret(scene: Scene) -> None:
+    """A pod that gets its key from a secret of Kubernetes reports with it, and the key is nowhere in an event."""
+    scene.links(scene.runs["two_images"], "ingest_accounts")
+    assert f"Bearer {API_KEY}" in scene.entry.authorizations
+    assert API_KEY not in json.dumps(scene.entry.events)
+
+
+def test_a_mapped_task(scene: Scene) -> None:
+    """Each mapped task instance is the parent of its own pod's run, in its own state."""
+    run = scene.runs["mapped"]
+    assert run.ended() == "failed"
+    assert {each.map_index: each.state for each in run.tasks()} == {0: "success", 1: "failed"}
+    passed, failed = (scene.links(run, "ingest_accounts", map_index=index) for index in (0, 1))
+    assert passed.task != failed.task
+    scene.assert_linked(passed, "COMPLETE", "COMPLETE", "FAIL")
+    scene.assert_linked(failed, "FAIL", "FAIL", "FAIL")
+
+
+def test_a_retried_task(scene: Scene) -> None:
+    """Two tries are two runs of the task, each with its own pod's run, and the DAG run is as the last try."""
+    run = scene.runs["retried"]
+    assert run.ended() == "success"
+    assert [each.state for each in run.tries("load")] == ["failed", "success"]
+    first, second = (scene.links(run, "load", try_number=number) for number in (1, 2))
+    assert first.task != second.task
+    scene.assert_linked(first, "FAIL", "FAIL", "COMPLETE")
+    scene.assert_linked(second, "COMPLETE", "COMPLETE", "COMPLETE")
+
+
+def test_a_task_that_is_marked_as_failed(scene: Scene) -> None:
+    """A user marks a running task as failed: Airflow deletes its pod, whose run is ABORT."""
+    run = scene.runs["killed"]
+    links = scene.links(run, "load")
+    run.mark("load", "failed")
+    scene.assert_marked_as_failed(links)
+    assert run.ended() == "failed"
+    assert message(scene.ended(links)).startswith("stopped by SIGTERM")
+
+
+def test_a_task_that_is_cleared(scene: Scene) -> None:
+    """A user clears a running task: the run of its pod is ABORT, and that of the next try's pod COMPLETE."""
+    run = scene.runs["cleared"]
+    first = scene.links(run, "load")
+    run.clear("load")
+    scene.entry.ended(first.pod, "ABORT")
+    assert run.ended() == "success"
+    second = scene.links(run, "load", try_number=2)
+    scene.assert_linked(second, "COMPLETE", "COMPLETE", "COMPLETE")
+
+
+def test_a_task_that_takes_too_long(scene: Scene) -> None:
+    """The task's own time limit ends its pod, whose run is ABORT."""
+    run = scene.runs["timed_out"]
+    assert run.ended() == "failed"
+    links = scene.links(run, "load")
+    scene.assert_linked(links, "ABORT", "FAIL", "FAIL")
+    assert message(scene.ended(links)).startswith("stopped by SIGTERM")
+
+
+def test_a_skipped_task(scene: Scene) -> None:
+    """An exit code by which Airflow skips the task, declared with --abort-on, is ABORT."""
+    run = scene.runs["skipped"]
+    assert run.ended() == "success"
+    assert [each.state for each in run.tasks()] == ["skipped"]
+    scene.assert_linked(scene.links(run, "load"), "ABORT", "COMPLETE", "COMPLETE")
+
+
+def test_xcom(scene: Scene) -> None:
+    """What a pod returns to Airflow arrives there, untouched."""
+    run = scene.runs["xcom"]
+    assert run.ended() == "success"
+    assert run.xcom("load") == ["totals.csv", 2]
+    scene.assert_linked(scene.links(run, "load"), "COMPLETE", "COMPLETE", "COMPLETE")
+
+
+def test_the_run_id_of_airflow_is_no_parent(scene: Scene) -> None:
+    """A pod that is given Airflow's own run id warns in the task's log, and names the macro for the right one."""
+    run = scene.runs["bad_parent"]
+    assert run.ended() == "success"
+    log = run.log("load")
+    assert "{{ macros.OpenLineageProviderPlugin.lineage_run_id(task_instance) }}" in log
+    [events] = scene.entry.runs(lambda event: event["job"]["name"] == "true").values()
+    assert parent_of(events[0]) is None
+
+
+def test_a_decorated_function_is_stopped(scene: Scene) -> None:
+    """SIGTERM reaches a function of `@task.kubernetes` though a shell starts it: its run is ABORT."""
+    run = scene.runs["cut_off"]
+    links = scene.links(run, "wait")
+    run.mark("wait", "failed")
+    scene.assert_marked_as_failed(links)
+    assert run.ended() == "failed"
+    assert "PID 1 is python" in run.log("wait")  # bash has become it: it was the last command
+
+
+def test_every_event_was_taken(scene: Scene) -> None:
+    """No consumer refused an event, be it Airflow's or a pod's."""
+    for run in scene.runs.values():
+        run.ended()
+    assert scene.entry.refused == []
