@@ -148,6 +148,31 @@ def settings(home: Path, dags: Path, port: int) -> dict[str, str]:
     }
 
 
+# Prints the names of the variables that each DAG's tasks give to their pods.
+_ENVIRONMENTS = """
+import json, os
+from airflow.dag_processing.dagbag import DagBag
+
+def env_vars(task):
+    return task.partial_kwargs["env_vars"] if task.is_mapped else task.env_vars
+
+dags = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]).dags
+found = {name: [sorted(env_vars(task)) for task in dag.tasks] for name, dag in dags.items()}
+print("found", json.dumps(found))
+"""
+
+
+def environments(dags: Path) -> dict[str, list[list[str]]]:
+    """Return by DAG the names of the variables that its tasks give to their pods where no cluster policy adds any."""
+    python = airflow_python("3")
+    with temporary_folder() as home:
+        env = {**settings(home, dags, 0), "PYTHONPATH": str(installed_package(python, home))}
+        done = subprocess.run([python, "-c", _ENVIRONMENTS], check=False, env=env, capture_output=True, text=True)
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("found ")] or [done.stderr]
+    found: dict[str, list[list[str]]] = json.loads(line.removeprefix("found "))
+    return found
+
+
 @contextmanager
 def airflow(dags: Path, environ: Mapping[str, str]) -> Iterator[Airflow]:
     """Run an Airflow with this package installed.

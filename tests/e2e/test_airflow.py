@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
 
 import pytest
 
-from tests.e2e.airflow import airflow
+from tests.e2e.airflow import airflow, environments
+from tests.e2e.airflow2 import airflow2
 from tests.e2e.conftest import ROOT
 from tests.e2e.consumers import Entry, parent_of, root_of
 from tests.e2e.consumers import entry as open_entry
@@ -18,6 +20,7 @@ from tests.integration.wrapping import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.e2e.airflow import Airflow, DagRun
     from tests.e2e.consumers import Consumer, Event, Seen
@@ -29,8 +32,9 @@ API_KEY = "from-the-secret"
 STATES = {"success": "COMPLETE", "failed": "FAIL"}
 ENVIRONMENT = "openlineage-test"
 NAMESPACE = "data-jobs"
+EXAMPLES = ("kpo_openlineage_demo", "two_images", "any_container", "mapped", "task_kubernetes", "deferrable")
 DAGS = (
-    *("kpo_openlineage_demo", "two_images", "any_container", "mapped", "task_kubernetes", "deferrable"),
+    *EXAMPLES,
     *("killed", "cleared", "timed_out", "retried", "skipped", "xcom", "bad_parent", "cut_off", "unchanged"),
 )
 FEES = "printf 'DE;10\\nES;5\\nDE;3\\n' >$FEES && exec bash /app/load.sh"
@@ -110,6 +114,23 @@ class Scene:
         return self.entry.runs()[links.pod][-1]
 
 
+def connections(folder: Path, cluster: Cluster, entry: Entry) -> dict[str, str]:
+    """Return what an Airflow is told of the cluster and of the backend."""
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(json.dumps(cluster.kubeconfig()))
+    extra = {
+        "kube_config_path": str(kubeconfig),
+        "namespace": NAMESPACE,
+        "xcom_sidecar_container_image": BASE,
+    }
+    return {
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps({"conn_type": "kubernetes", "extra": extra}),
+        "AIRFLOW_VAR_OPENLINEAGE_URL": entry.url,
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": ENVIRONMENT,
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "http", "url": entry.url}),
+    }
+
+
 @pytest.fixture(scope="module")
 def scene(
     podman: Podman,
@@ -127,20 +148,10 @@ def scene(
     (dags / "tests").symlink_to(ROOT / "tests" / "e2e" / "dags")
     secrets = {"openlineage": {"api-key": API_KEY}}
     with open_entry(consumers) as entry, kubernetes(podman, secrets) as cluster:
-        kubeconfig = folder / "kubeconfig"
-        kubeconfig.write_text(json.dumps(cluster.kubeconfig()))
-        extra = {
-            "kube_config_path": str(kubeconfig),
-            "namespace": NAMESPACE,
-            "xcom_sidecar_container_image": BASE,
-        }
         environ = {
-            "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps({"conn_type": "kubernetes", "extra": extra}),
-            "AIRFLOW_VAR_OPENLINEAGE_URL": entry.url,
-            "AIRFLOW__OPENLINEAGE__NAMESPACE": ENVIRONMENT,
+            **connections(folder, cluster, entry),
             "AIRFLOW__OPENLINEAGE_POD__INJECT": "true",
             "AIRFLOW__OPENLINEAGE_POD__URL": entry.url,
-            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "http", "url": entry.url}),
         }
         try:
             with airflow(dags, environ) as started:
@@ -173,6 +184,13 @@ def test_a_pod_is_linked(scene: Scene, dag: str, task: str, job: str) -> None:
     facet = ended["run"]["facets"]["kubernetes_pod"]
     assert facet["k8s.namespace.name"] == NAMESPACE
     assert facet["k8s.pod.name"] in {pod["metadata"]["name"] for pod in scene.cluster.created}
+
+
+def test_examples_bring_their_own_variables() -> None:
+    """Every example names the parent itself, which the policy would do in its place in the other tests."""
+    found = environments(ROOT / "examples" / "airflow")
+    assert set(found) == set(EXAMPLES)
+    assert all("OPENLINEAGE_PARENT_ID" in names for tasks in found.values() for names in tasks)
 
 
 def test_two_images(scene: Scene) -> None:
@@ -294,3 +312,27 @@ def test_every_event_was_taken(scene: Scene) -> None:
     for run in scene.runs.values():
         run.ended()
     assert scene.entry.refused == []
+
+
+@pytest.mark.usefixtures("ingest_accounts")
+def test_airflow_2(podman: Podman, consumers: list[Consumer], tmp_path: Path) -> None:
+    """The smallest example is linked in Airflow 2.9 with provider 1.9, whose macros know no root."""
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "demo.py").symlink_to(ROOT / "examples" / "airflow" / "kpo_openlineage_demo.py")
+    with open_entry(consumers) as entry, kubernetes(podman, {}) as cluster:
+        try:
+            with airflow2(dags, connections(tmp_path, cluster, entry), triggered="kpo_openlineage_demo") as running:
+                assert running.ended("kpo_openlineage_demo") == "success", running.logs()
+        except UnavailableError as error:
+            pytest.skip(str(error))
+        assert cluster.unknown == []
+        tasks = entry.runs(lambda event: event["job"]["name"] == "kpo_openlineage_demo.ingest_accounts")
+        pods = entry.runs(lambda event: event["job"]["name"] == "ingest_accounts")
+        [(task, task_events)], [(pod, pod_events)] = tasks.items(), pods.items()
+        assert [event["eventType"] for event in task_events] == ["START", "COMPLETE"]
+        assert [event["eventType"] for event in pod_events] == ["START", "COMPLETE"]
+        assert {(parent_of(event), root_of(event)) for event in pod_events} == {(task, task)}
+        assert {UUID(run_id).version for run_id in (task, pod)} == {7}  # Data.Rentgen knows no other
+        assert {seen.parent for seen in entry.ended(pod, "COMPLETE")} == {task}
+        entry.ended(task, "COMPLETE")
