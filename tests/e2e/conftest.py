@@ -7,7 +7,11 @@ is a skip that says how to get it.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -22,13 +26,14 @@ from tests.e2e.scene import Scene
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from tests.e2e.consumers import Consumer, Entry
     from tests.e2e.podman import Podman
     from tests.e2e.servers import Api, DataRentgen, PostgreSQL
 
 T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +103,25 @@ def dbt() -> Iterator[Path]:
 def podman() -> Iterator[Podman]:
     """Return a podman that can run containers."""
     yield from _running(containers.running())
+
+
+@pytest.fixture(scope="session")
+def ingest_accounts(podman: Podman) -> Iterator[str]:
+    """Build Dockerfile.example."""
+    with podman.image("ingest-accounts", ROOT / "Dockerfile.example", ROOT, containers.PYTHON_BASE) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def load_fees(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Build the bundle, and the image of a bash job with it, on a base without Python."""
+    context = tmp_path_factory.mktemp("context")
+    subprocess.run([sys.executable, str(ROOT / "bundle" / "build.py"), "--into", str(context / "dist")], check=True)
+    docker = context / "examples" / "docker"
+    shutil.copytree(ROOT / "examples" / "docker", docker)
+    with podman.image("load-fees", docker / "Dockerfile.bash", context, containers.BASE) as name:
+        yield name
+    shutil.rmtree(context)
 
 
 def _running(server: AbstractContextManager[T]) -> Iterator[T]:

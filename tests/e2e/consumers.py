@@ -152,6 +152,8 @@ class Entry:
         self.url = url
         self.events: list[Event] = []
         self.authorizations: list[str | None] = []
+        self.refused: list[str] = []
+        """What a consumer said of an event that it did not take."""
 
     def runs(self, condition: Callable[[Event], bool] = lambda _: True) -> dict[str, list[Event]]:
         """Return the events of each run, in the order of their arrival, of which one fulfils the condition."""
@@ -234,6 +236,7 @@ def entry(consumers: Sequence[Consumer]) -> Iterator[Entry]:
             try:
                 taken.receive(event, self.headers["Authorization"])
             except AssertionError as error:  # a consumer refused it: so do we, for good
+                taken.refused.append(str(error))
                 status, answer = 422, str(error).encode()
             else:
                 status, answer = 201, b""

@@ -103,6 +103,11 @@ class Podman:
             **how,
         )
 
+    def open(self, *arguments: str, **how: Any) -> subprocess.Popen[bytes]:
+        """Start `podman ARGUMENTS` with what it reads and writes as pipes."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+        return subprocess.Popen(["podman", *arguments], cwd=self._store, env=self._environ, **pipes)
+
     @contextmanager
     def image(self, name: str, dockerfile: Path, context: Path, base: str) -> Iterator[str]:
         """Build an image on `base`; it is gone after the block. Its build may use the package index of this machine."""

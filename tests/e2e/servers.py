@@ -100,7 +100,7 @@ class Api:
 
 
 @contextmanager
-def _serving(
+def serving(
     command: Sequence[str],
     ready: Callable[[], bool],
     *,
@@ -148,9 +148,12 @@ def _serving(
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        with suppress(ProcessLookupError):  # children that it left behind
+            os.killpg(server.pid, signal.SIGKILL)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports on which nobody listens."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -159,7 +162,8 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _temporary_folder(user: str | None = None) -> Iterator[Path]:
+def temporary_folder(user: str | None = None) -> Iterator[Path]:
+    """Give an empty folder of the user; it is gone after the block."""
     folder = Path(tempfile.mkdtemp(prefix="openlineage-pod-e2e-"))
     try:
         if user is not None:
@@ -200,9 +204,9 @@ def postgresql() -> Iterator[PostgreSQL]:
     user = "postgres" if os.geteuid() == 0 else None
     # Not resolved: a wrapper on PATH finds its siblings under the names there.
     programs = Path(initdb).parent
-    [port] = _free_ports(1)
+    [port] = free_ports(1)
     cluster = PostgreSQL(programs, port)
-    with _temporary_folder(user) as folder:
+    with temporary_folder(user) as folder:
         data = folder / "data"
         subprocess.run(
             [initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
@@ -224,7 +228,7 @@ def postgresql() -> Iterator[PostgreSQL]:
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
         # SIGINT: it disconnects its clients and stops, where SIGTERM would wait for them.
-        with _serving(
+        with serving(
             command, cluster.is_ready, folder=folder, log="postgresql.log", user=user, stop_signal=signal.SIGINT
         ):
             yield cluster
@@ -237,7 +241,7 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
     if not jars:
         hint = f"set {MARQUEZ_JARS} to a folder with the jars of Marquez and its dependencies"
         jars = str(_jars_from_maven(_MARQUEZ, "marquez", hint))
-    port, admin_port = _free_ports(2)
+    port, admin_port = free_ports(2)
 
     def connector(port: int) -> dict[str, Any]:
         return {"type": "http", "port": port, "bindHost": LOOPBACK, "httpCompliance": "RFC7230_LEGACY"}
@@ -256,11 +260,11 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
         "search": {"enabled": False},
     }
     api = Api(f"http://{LOOPBACK}:{port}")
-    with _temporary_folder() as folder:
+    with temporary_folder() as folder:
         # JSON is YAML.
         (folder / "marquez.yml").write_text(json.dumps(configuration))
         command = [*_java(512), "-cp", f"{jars}/*", "marquez.MarquezApp", "server", "marquez.yml"]
-        with _serving(command, lambda: api.answers("/api/v1/namespaces"), folder=folder, log="marquez.log"):
+        with serving(command, lambda: api.answers("/api/v1/namespaces"), folder=folder, log="marquez.log"):
             yield api
 
 
@@ -268,8 +272,8 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
 def kafka() -> Iterator[str]:
     """Run a single Kafka broker that is its own controller, and give its `host:port`."""
     jars = _jars_from_maven(_KAFKA, "kafka", f"let Maven reach a repository or fill the cache ({CACHE}) elsewhere")
-    port, controller_port = _free_ports(2)
-    with _temporary_folder() as folder:
+    port, controller_port = free_ports(2)
+    with temporary_folder() as folder:
         properties = {
             "process.roles": "broker,controller",
             "node.id": 1,
@@ -291,9 +295,7 @@ def kafka() -> Iterator[str]:
         cluster_id = "MkU3OEVBNTcwNTJENDM2Qg"  # any 16 bytes in base64
         formatted = [*program, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
         subprocess.run(formatted, check=True, capture_output=True)
-        with _serving(
-            [*program, "kafka.Kafka", str(file)], lambda: _is_listening(port), folder=folder, log="kafka.log"
-        ):
+        with serving([*program, "kafka.Kafka", str(file)], lambda: _is_listening(port), folder=folder, log="kafka.log"):
             yield f"{LOOPBACK}:{port}"
 
 
@@ -314,7 +316,7 @@ def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
     """Run Data.Rentgen: the consumer of its Kafka topic, the server for readers, and the HTTP entry."""
     python = str(_rentgen_python())
     with ExitStack() as stack:
-        folder = stack.enter_context(_temporary_folder())
+        folder = stack.enter_context(temporary_folder())
         broker = stack.enter_context(kafka())
         prefix = "DATA_RENTGEN__"
         auth = "data_rentgen.server.providers.auth.dummy_provider.DummyAuthProvider"
@@ -332,12 +334,12 @@ def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
         for step in (["db.migrations", "upgrade", "head"], ["db.scripts.create_partitions"]):
             _succeed([python, "-m", f"data_rentgen.{step[0]}", *step[1:]], cwd=folder, env=env)
         urls = {}
-        ports = _free_ports(3)
+        ports = free_ports(3)
         for service, port in zip(("consumer", "server", "http2kafka"), ports, strict=True):
             urls[service] = f"http://{LOOPBACK}:{port}"
             command = [python, "-m", f"data_rentgen.{service}", "--host", LOOPBACK, "--port", str(port)]
             ready = _pinged(urls[service])
-            stack.enter_context(_serving(command, ready, folder=folder, log=f"{service}.log", env=env))
+            stack.enter_context(serving(command, ready, folder=folder, log=f"{service}.log", env=env))
         login = {"grant_type": "password", "username": "e2e", "password": "any"}
         answer = Api(urls["server"]).request("POST", "/v1/auth/token", data=login)
         user = Api(urls["server"], answer.json()["access_token"])
@@ -396,7 +398,7 @@ def _jars_from_maven(artefact: tuple[str, str, str], name: str, hint: str) -> Pa
             maven = shutil.which("mvn")
             if maven is None:
                 raise UnavailableError(f"mvn is not on PATH to fetch {wanted}: install Maven, or {hint}")
-            with _temporary_folder() as project:
+            with temporary_folder() as project:
                 (project / "pom.xml").write_text(_POM.format(*artefact))
                 goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
                 command = [maven, "-q", "-B", "-U", *goal]

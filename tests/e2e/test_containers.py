@@ -6,21 +6,18 @@ They end in every way, and every real consumer must show what became of them.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from tests.e2e.podman import BASE, PYTHON_BASE, playable
+from tests.e2e.podman import BASE, playable
 from tests.integration.harness import types
 from tests.integration.wrapping import message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.e2e.podman import Podman
     from tests.e2e.scene import Scene
@@ -35,25 +32,6 @@ CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fee
 # Patient at the exit: on a busy machine the first connection takes its time.
 PATIENT = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "30"}
 GRACE = 30
-
-
-@pytest.fixture(scope="module")
-def ingest_accounts(podman: Podman) -> Iterator[str]:
-    """Build Dockerfile.example."""
-    with podman.image("ingest-accounts", ROOT / "Dockerfile.example", ROOT, PYTHON_BASE) as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def load_fees(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Build the bundle, and the image of a bash job with it, on a base without Python."""
-    context = tmp_path_factory.mktemp("context")
-    subprocess.run([sys.executable, str(ROOT / "bundle" / "build.py"), "--into", str(context / "dist")], check=True)
-    docker = context / "examples" / "docker"
-    shutil.copytree(ROOT / "examples" / "docker", docker)
-    with podman.image("load-fees", docker / "Dockerfile.bash", context, BASE) as name:
-        yield name
-    shutil.rmtree(context)
 
 
 @pytest.fixture
