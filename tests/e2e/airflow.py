@@ -81,11 +81,13 @@ class DagRun:
         return self._api.get(f"{self._path}/taskInstances/{task}/xcomEntries/return_value")["value"]
 
     def log(self, task: str, *, try_number: int = 1, map_index: int = -1) -> str:
-        """Return the log of a try of a task, its messages only."""
+        """Return the log of a try of a task and of its trigger, if there was one; the messages only."""
         mapped = f"map_index={map_index}/" if map_index >= 0 else ""
-        name = f"dag_id={self.dag}/run_id={self.run_id}/task_id={task}/{mapped}attempt={try_number}.log"
-        records = map(json.loads, (self._logs / name).read_text().splitlines())
-        return "\n".join(str(record["event"]) for record in records)
+        folder = self._logs / f"dag_id={self.dag}/run_id={self.run_id}/task_id={task}/{mapped}"
+        lines = [
+            line for file in sorted(folder.glob(f"attempt={try_number}.log*")) for line in file.read_text().splitlines()
+        ]
+        return "\n".join(str(json.loads(line)["event"]) for line in lines)
 
     def _instances(self, path: str) -> list[TaskInstance]:
         found = self._api.get(path)["task_instances"]
@@ -105,6 +107,11 @@ class Airflow:
         date = datetime.now(timezone.utc).isoformat()
         run = self._api.post(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": date, "conf": conf or {}})
         return DagRun(self._api, self._home / "logs", dag, run["dag_run_id"])
+
+    def scheduler_log(self, dag: str) -> str:
+        """Return what the scheduler says of a DAG."""
+        lines = (self._home / "scheduler.log").read_text().splitlines()
+        return "\n".join(line for line in lines if dag in line)
 
     def broken_files(self) -> list[str]:
         """Return what is wrong with DAG files that cannot be imported."""
