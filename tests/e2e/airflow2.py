@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 from contextlib import closing, contextmanager
@@ -82,5 +81,6 @@ def airflow2(dags: Path, environ: Mapping[str, str], *, triggered: str) -> Itera
         for step in (("db", "migrate"), ("dags", "reserialize"), ("dags", "trigger", triggered)):
             running.run(*step)
         scheduler = [*running.program, "scheduler", "--skip-serve-logs"]
-        with serving(scheduler, lambda: True, folder=home, log="scheduler.log", env=env, stop_signal=signal.SIGKILL):
+        # SIGTERM: its DAG processor has a process group of its own, and is stopped by nobody else.
+        with serving(scheduler, lambda: True, folder=home, log="scheduler.log", env=env):
             yield running
