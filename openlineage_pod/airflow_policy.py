@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from openlineage_pod import settings
 from openlineage_pod._guard import logger
-from openlineage_pod.airflow import lineage_env, literal_json, rendered_json, templated_json
+from openlineage_pod.airflow import lineage_env, literal_json, templated_json
 from openlineage_pod.datasets import dataset
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ with suppress(ImportError):
 
 class _Options(NamedTuple):
     url: str | None
+    endpoint: str
     secret: tuple[str, str] | None
 
 
@@ -67,7 +68,10 @@ def _options() -> _Options | None:
     problems: list[str] = []
     variable = f"[{_SECTION}] inject"
     inject = settings._boolean({variable: read("inject")}, variable, problems)
-    options = _Options(_url(read("url"), problems), _secret(read("api_key_secret"), problems)) if inject else None
+    options = None
+    if inject:
+        secret = _secret(read("api_key_secret"), problems)
+        options = _Options(_url(read("url"), problems), read("endpoint"), secret)
     for problem in problems:
         logger.warning("%s", problem)
     return options
@@ -174,8 +178,10 @@ class _Task:
             if variable not in named and (declared := self._declared(side)):
                 yield variable, declared
         if self._options.url and not _names_transport(named):
-            # As an expression, because Airflow opens what ends like the name of a script as a file.
+            # As expressions, because Airflow opens what ends like the name of a script as a file.
             yield settings.URL, f"{{{{ {literal_json(self._options.url)} }}}}"
+            if self._options.endpoint:
+                yield settings.ENDPOINT, f"{{{{ {literal_json(self._options.endpoint)} }}}}"
 
     def _added(self, given: Any, variables: dict[str, str]) -> Any:
         """Return a new environment of the DAG's own type: what is given may be shared with other tasks."""
@@ -272,7 +278,6 @@ class _Task:
         """Return the task's inlets or outlets as the pod reads datasets, None where there are none."""
         given = self._argument(side)
         datasets: list[Any] = []
-        names: set[str] = set()
         for each in given if isinstance(given, (list, tuple)) else [given] if given else []:
             try:
                 found = _dataset(each, side.replace("let", "put"))
@@ -280,37 +285,21 @@ class _Task:
                 _warn(self._task, f"left out one of its {side}", error)
                 continue
             if found is None:
-                logger.debug("%s: %s in its %s is no dataset", self._name, type(each).__name__, side)
+                logger.debug("%s: %s in its %s is no dataset, or a template", self._name, type(each).__name__, side)
             elif found not in datasets:
                 datasets.append(found)
-                names.update([found] if isinstance(found, str) else [found["namespace"], found["name"]])
-        if not datasets:
-            return None
-        return templated_json(datasets, lambda text: self._template(text) if text in names else None)
-
-    def _template(self, text: str) -> str | None:
-        """Return the template of a text's JSON, or None where it only looks like one: it must not fail the task."""
-        from jinja2 import TemplateError, meta
-
-        environment = self._task.get_template_env()
-        try:
-            environment.from_string(text)
-            used = sorted(meta.find_undeclared_variables(environment.parse(text)))
-        except TemplateError:
-            return None
-        if not used:
-            return None
-        defined = " and ".join(f"{name} is defined" for name in used)
-        return f"{{% if {defined} %}}{rendered_json(text)}{{% else %}}{literal_json(text)}{{% endif %}}"
+        return templated_json(datasets, lambda _: None) if datasets else None
 
 
 def _dataset(declared: Any, side: str) -> Any:
-    """Return an inlet or outlet as JSON, named as the task's own events name it, or None if it is no dataset."""
+    """Return an inlet or outlet as JSON, named as the task's own events name it, or None if it is no dataset.
+
+    Nor is one a dataset whose name is a template: a template that fails would take the task with it.
+    """
     uri = _part(declared, "uri") or _part(declared, "url")
-    if isinstance(uri, str) and ("{{" in uri or "{%" in uri):
-        return uri  # named in the pod, when it is complete
     entry = dataset(_source(declared, uri if isinstance(uri, str) and "://" in uri else None)).to_dict(side)
-    return _plain(entry) if entry["namespace"] else None
+    is_template = any(mark in entry["namespace"] + entry["name"] for mark in ("{{", "{%"))
+    return _plain(entry) if entry["namespace"] and not is_template else None
 
 
 def _source(declared: Any, uri: str | None) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from openlineage_pod.settings import ConfigurationError
+from openlineage_pod.settings import ConfigurationError, Settings
 from openlineage_pod.spec import __version__
 
 if TYPE_CHECKING:
@@ -25,23 +25,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         own, separator, command = arguments[:at], True, arguments[at + 1 :]
     if own == ["run"] and command:
         return _run(command, None)  # without argparse: the command starts 6 ms earlier
+    if own[:1] == ["relay"]:
+        _hold_signals()
     parser = _parser()
     options, unknown = parser.parse_known_args(own)
     if options.command == "run" and not command:
-        _usage(parser, "say what to run after --, as in: openlineage-pod run -- python job.py")
+        parser.error("say what to run after --, as in: openlineage-pod run -- python job.py")
     if unknown:
-        _usage(parser, f"unrecognized arguments: {' '.join(unknown)}")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command == "run":
         return _run(command, options)
     if separator:
-        _usage(parser, f"{options.command} takes no -- command")
-    from openlineage_pod.settings import Settings
-
+        parser.error(f"{options.command} takes no -- command")
+    # What follows is imported only by who needs it: the imports take longer than all else here.
     try:
+        settings = _read_settings()
         if options.command == "relay":
             from openlineage_pod.relay import relay
 
-            return relay(options.directory, Settings.from_env())
+            return relay(options.directory, settings)
         from openlineage_pod.replay import replay
 
         return replay(options.paths, os.environ, dry_run=options.dry_run)
@@ -63,6 +65,25 @@ def _run(command: list[str], options: argparse.Namespace | None) -> int:
     os._exit(code)
 
 
+def _hold_signals() -> None:
+    """Keep signals for the relay, which asks for them: as PID 1 it would never see those that come before that."""
+    import signal
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+
+
+def _read_settings() -> Settings:
+    """Read the environment, and say what is wrong with it; raise that in strict mode."""
+    from openlineage_pod._guard import logger
+
+    settings = Settings.from_env()
+    if settings.strict and settings.problems:
+        raise ConfigurationError("\n".join(settings.problems))
+    for problem in settings.problems:
+        logger.warning("%s", problem)
+    return settings
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= 1e6:  # noqa: PLR2004  nor infinite, nor no number
@@ -70,8 +91,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _usage(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    parser.error(message)
+def _exit_code(text: str) -> int:
+    code = int(text)
+    if not 0 <= code <= 255:  # noqa: PLR2004
+        raise ValueError(text)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,10 +117,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--input", action="append", default=[], dest="inputs", metavar="URI", help="a dataset it reads")
     run.add_argument("--output", action="append", default=[], dest="outputs", metavar="URI", help="one it writes")
     run.add_argument(
-        "--abort-on", action="append", default=[], type=int, metavar="CODE", help="report this exit code as ABORT"
+        "--abort-on",
+        action="append",
+        default=[],
+        type=_exit_code,
+        metavar="CODE",
+        help="report this exit code as ABORT",
     )
     run.add_argument(
-        "--complete-on", action="append", default=[], type=int, metavar="CODE", help="report this exit code as COMPLETE"
+        "--complete-on",
+        action="append",
+        default=[],
+        type=_exit_code,
+        metavar="CODE",
+        help="report this exit code as COMPLETE",
     )
     run.add_argument("--signal-group", action="store_true", help="forward signals to the process group of the command")
     run.add_argument(

@@ -34,7 +34,13 @@ _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
 
 
 class RunOptions(NamedTuple):
-    """The options of `openlineage-pod run`; see its `--help`."""
+    """The options of `openlineage-pod run`.
+
+    `job_name` and `namespace` of the run (None: as for any run); `inputs` and `outputs` are URIs of datasets that it
+    declares; exit codes in `abort_on` and `complete_on` are reported as ABORT and COMPLETE; `signal_group` forwards
+    signals to the command's whole process group; `kill_after` are the seconds between a stop signal and SIGKILL (None:
+    it is never sent).
+    """
 
     job_name: str | None = None
     namespace: str | None = None
@@ -51,7 +57,7 @@ class Plan(NamedTuple):
 
     `identity` is that of its run, None if it is not reported; `problems` are about its names; `error` is what went
     wrong here. `report` is the path of the file in which the command may tell more, empty if there is none. `oom_kills`
-    is the count of the kernel before; `began` is the time, by the clock of the wall and by the monotonic one.
+    is the kernel's count before, None if unknown; `began` is the time, in Unix seconds and in monotonic ones.
     """
 
     environ: dict[str, str]
@@ -59,7 +65,7 @@ class Plan(NamedTuple):
     identity: Identity | None = None
     problems: Sequence[str] = ()
     report: str = ""
-    oom_kills: int = 0
+    oom_kills: int | None = None
     error: Exception | None = None
 
 

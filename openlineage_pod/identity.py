@@ -43,13 +43,15 @@ def identify(
 ) -> tuple[Identity, list[str]]:
     """Return the identity of a run, and one sentence for each name that cannot be used.
 
+    The parent's own name is none for its child: Marquez would take the child's job for the parent's.
+
     Args:
         settings: its namespace, and its job name for a run that is not nested.
         parent: the run above it.
         job_name: the explicit name.
         job_namespace: the explicit namespace.
         default_name: of the function or command, where there is no other name.
-        run_id: default: a new one.
+        run_id: a UUID; default: a new one, of version 7.
         nested: whether the run above it is of this process.
 
     """
@@ -57,7 +59,6 @@ def identify(
     name = _checked("job name", job_name, problems) or (None if nested else settings.job_name)
     fallback = f"{parent.job_name}.{default_name}" if parent else default_name
     if not name or (parent and name == parent.job_name):
-        # Marquez files a child under "<parent>.<child>" and would take a job of the parent's name for the parent.
         name = fallback
     namespace = _checked("namespace", job_namespace, problems) or settings.namespace
     namespace = namespace or (parent and parent.job_namespace) or "default"

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 __all__ = ["count_oom_kills"]
 
 
-def count_oom_kills() -> int:
-    """Return how often the kernel has killed in this container's control group for want of memory."""
+def count_oom_kills() -> int | None:
+    """Return how often the kernel has killed in this container's control group for want of memory; None: unknown."""
     for path in _memory_files():
         with suppress(OSError, ValueError), open(path) as file:
             counts = dict(line.split() for line in file)
-            return int(counts["oom_kill"]) if "oom_kill" in counts else 0
-    return 0
+            return int(counts["oom_kill"]) if "oom_kill" in counts else None
+    return None
 
 
 def _memory_files() -> Iterable[str]:

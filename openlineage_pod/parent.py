@@ -73,7 +73,10 @@ class ParentContext(NamedTuple):
         }
 
     def child_env(self, base: Mapping[str, str]) -> dict[str, str]:
-        """Return `base` for a child process of this run, without what names a run itself."""
+        """Return `base` for a child process of this run: with this run as its parent, in every form.
+
+        Without what belongs to a run itself: OPENLINEAGE_RUN_ID, OPENLINEAGE_JOB_NAME, and the declared datasets.
+        """
         own = (settings.RUN_ID, settings.JOB_NAME, settings.INPUTS, settings.OUTPUTS)
         kept = {name: value for name, value in base.items() if name not in own}
         return {**kept, **self.to_env()}

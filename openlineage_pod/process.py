@@ -84,7 +84,7 @@ class Supervisor:
         self._timers: list[tuple[float, Callable[[], None]]] = []
 
     def start(self) -> Ended | None:
-        """Spawn the command; return how it ended if it could not be started."""
+        """Spawn the command; return None if it runs now, else how it ended without having been started."""
         try:
             self._pid = self._spawn(self._command)
         except ValueError:  # an empty name
@@ -102,7 +102,13 @@ class Supervisor:
         self._timers.append((deadline, act))
 
     def wait(self, stopping: Callable[[int], None]) -> Ended:
-        """Forward signals until the command ends; `stopping` hears of the first one that asks it to end."""
+        """Forward signals until the command ends, and return how it did.
+
+        Args:
+            stopping: is called on this thread with the first signal that asks the command to end, and with the first
+                SIGTERM if that was another one: a command may outlive a SIGHUP or a SIGINT.
+
+        """
         while self._status is None:
             received = self._next_signal()
             if received is None:
@@ -199,7 +205,7 @@ class Supervisor:
             self._send(number)
         if number == signal.SIGTSTP and received.si_code == _SI_KERNEL:
             self.at(time.monotonic() + _HAS_STOPPED_BY_THEN, self._follow)
-        if number in STOP_SIGNALS and self._stopped_by is None:
+        if number in STOP_SIGNALS and (self._stopped_by is None or number == signal.SIGTERM != self._stopped_by):
             self._stopped_by = number
             if self._kill_after is not None:
                 self.at(time.monotonic() + self._kill_after, self._kill)

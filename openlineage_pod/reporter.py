@@ -81,6 +81,8 @@ class Reporter:
         aborted = Outcome("ABORT", f"stopped by {_name(number)}, and killed before it ended", language=_LANGUAGE)
         with guarded("prepare for the end"):
             self._run._bequeath(aborted)
+            if number != signal.SIGTERM:  # only that one is followed by a SIGKILL
+                return
             grace = runtime().settings.grace_period
             self._reserve = min(_RESERVE, grace / 2)
             self._stop_deadline = time.monotonic() + grace - self._reserve
@@ -99,12 +101,16 @@ class Reporter:
             end = min(end, max(now + _LEAST, self._stop_deadline + self._reserve * 2 / 3))
         with guarded(f"read what the command reported in {names.REPORT}"):
             self._read_report(now + max(_LEAST, (end - now) / 2))
-        outcome = _outcome_of(ended, self._options, oom=count_oom_kills() > self._plan.oom_kills)
+        outcome = _outcome_of(ended, self._options, oom=self._ran_out_of_memory())
         self._end(outcome)
         if outcome.state != "COMPLETE":
             with suppress(OSError):
                 _leave_last_word(outcome.message)
         runtime().delivery.close(max(0.0, end - time.monotonic()))
+
+    def _ran_out_of_memory(self) -> bool | None:
+        before, after = self._plan.oom_kills, count_oom_kills()
+        return None if before is None or after is None else after > before
 
     def _end(self, outcome: Outcome) -> None:
         if self._run is not None:
@@ -170,7 +176,7 @@ _REPORT_KINDS = ("input", "output", "runFacet", "jobFacet")
 _REPORT_EXAMPLE = '{"output": "s3://lake/accounts", "rows": 10}'
 
 
-def _outcome_of(ended: Ended, options: RunOptions, *, oom: bool) -> Outcome:
+def _outcome_of(ended: Ended, options: RunOptions, *, oom: bool | None) -> Outcome:
     code = ended.code
     if ended.error:
         return _failed(f"the command could not be started: {ended.error}")
@@ -186,7 +192,8 @@ def _outcome_of(ended: Ended, options: RunOptions, *, oom: bool) -> Outcome:
     if ended.stopped_by is not None:
         return Outcome("ABORT", f"stopped by {_name(ended.stopped_by)}; the command {how}", language=_LANGUAGE)
     if code == _KILLED:
-        return _failed("the command was killed from outside (SIGKILL, and not for want of memory)")
+        known = "" if oom is None else ", and not for want of memory"
+        return _failed(f"the command was killed from outside (SIGKILL{known})")
     return _failed(f"the command {how}")
 
 

@@ -87,16 +87,16 @@ def test_outcome_of_a_command_that_could_not_be_started(code: int) -> None:
     [
         (["low 0\nhigh 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 0\n"], 1),
         (["oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"], 4),
-        (["oom_kill_disable 0\nunder_oom 0\n"], 0),
+        (["oom_kill_disable 0\nunder_oom 0\n"], None),
         ([None, "oom_kill 2\n"], 2),
         (["garbage\n", "oom_kill 3\n"], 3),
-        (["oom_kill many\n"], 0),
-        (["", "oom_kill 3\n"], 0),
-        ([None, None], 0),
+        (["oom_kill many\n"], None),
+        (["", "oom_kill 3\n"], None),
+        ([None, None], None),
     ],
 )
 def test_counter_of_oom_kills(
-    texts: list[str | None], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    texts: list[str | None], count: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The counter of the first control group that has one is read, in the forms of both versions."""
     paths = [tmp_path / str(number) for number in range(len(texts))]
@@ -108,14 +108,15 @@ def test_counter_of_oom_kills(
 
 
 def test_counter_that_rises(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> None:
-    """Only a rise of the counter while the command ran makes a 137 an OOM."""
-    for before, after, part in ((3, 3, "killed from outside"), (3, 4, "OOM")):
+    """Only a rise of the counter while the command ran makes a 137 an OOM; without a counter none is denied."""
+    cases = (3, 3, "not for want of memory"), (3, 4, "(OOM)"), (None, None, "(SIGKILL)"), (None, 4, "(SIGKILL)")
+    for before, after, part in cases:
         counts = iter([before, after])
         for module in (wrapper, reporter):
             monkeypatch.setattr(module, "count_oom_kills", lambda counts=counts: next(counts))
         Reported().end(Ended(128 + KILL))
         assert part in message(recorded.events[-1])
-    assert [event["eventType"] for event in recorded.events] == ["START", "FAIL"] * 2
+    assert [event["eventType"] for event in recorded.events] == ["START", "FAIL"] * len(cases)
 
 
 # --- the last word

@@ -91,6 +91,7 @@ def scene(entry: Entry, namespace: str) -> Iterator[Scene]:
     scene = Scene(entry, namespace)
     yield scene
     scene.end()
+    assert entry.refused == []
 
 
 @pytest.fixture(scope="session")

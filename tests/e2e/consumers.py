@@ -77,6 +77,8 @@ class Marquez:
             return None
         run = answer.json()
         job = self._job(run_id)
+        if job is None:  # between two moments of its transaction
+            return None
         return Seen(
             job["name"],
             self._STATES[run["state"]],
@@ -89,7 +91,7 @@ class Marquez:
 
     def _job(self, run_id: str) -> Any:
         jobs = self.api.get("/api/v1/jobs", limit=1000)["jobs"]
-        return next(job for job in jobs if run_id in [run["id"] for run in job["latestRuns"] or ()])
+        return next((job for job in jobs if run_id in [run["id"] for run in job["latestRuns"] or ()]), None)
 
 
 class Rentgen:

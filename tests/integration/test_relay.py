@@ -356,6 +356,22 @@ def test_wrong_configuration(environ: dict[str, str], directory: str, jobs: Jobs
     assert finished.stderr.startswith("openlineage-pod: ")
 
 
+def test_malformed_values(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
+    """A malformed value is one warning that names the variable; in strict mode it is an error."""
+    wrong = {**receiver.environ, "OPENLINEAGE_POD_GRACE_PERIOD": "soon"}
+    leave(spool, 1)
+    job = start_relay(jobs, spool, wrong)
+    receiver.events(at_least=2)
+    job.signal(signal.SIGTERM)
+    finished = job.finish()
+    assert finished.returncode == 0
+    [warning] = finished.log
+    assert warning.startswith("OPENLINEAGE_POD_GRACE_PERIOD='soon'")
+    strict = start_relay(jobs, spool, {**wrong, "OPENLINEAGE_POD_STRICT": "true"}).finish()
+    assert strict.returncode == 2
+    assert strict.stderr.startswith("openlineage-pod: OPENLINEAGE_POD_GRACE_PERIOD='soon'")
+
+
 def test_relative_directory(receiver: Receiver, jobs: Jobs) -> None:
     """A relative path is one below the working directory."""
     leave(jobs.directory / "spool", 1)

@@ -81,6 +81,30 @@ def test_outcomes(case: str, receiver: Receiver, jobs: Jobs) -> None:
     assert "memory" not in ends(end)[1] or "not for want of memory" in ends(end)[1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_survived(number: signal.Signals, receiver: Receiver, jobs: Jobs) -> None:
+    """A command that goes on after SIGHUP or SIGINT, longer than the grace period, is COMPLETE when it is."""
+    script = f"trap 'echo GOT' {number.name.removeprefix('SIG')}; echo READY; read line; sleep 0.5; exit 0"
+    job = start(jobs, *sh(script), environ={**receiver.environ, "OPENLINEAGE_POD_GRACE_PERIOD": "0.2"})
+    job.wait_for("READY")
+    job.signal(number)
+    job.wait_for("GOT")
+    finished = job.finish(b"\n")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert types(receiver.events()) == ["START", "COMPLETE"]
+
+
+def test_sigterm_after_another_stop_signal(receiver: Receiver, jobs: Jobs) -> None:
+    """SIGTERM is the reason that counts, and a run that nothing ends is aborted before the grace period is over."""
+    script = "trap 'echo GOT' HUP; trap '' TERM; echo READY; read line; read line; sleep 30"
+    job = start(jobs, *sh(script), environ={**receiver.environ, "OPENLINEAGE_POD_GRACE_PERIOD": "1"})
+    job.wait_for("READY")
+    job.signal(signal.SIGHUP)
+    job.wait_for("GOT")
+    job.signal(signal.SIGTERM)
+    assert ends(receiver.events(at_least=2)[1]) == ("ABORT", "stopped by SIGTERM, and killed before it ended")
+
+
 @pytest.mark.parametrize(
     ("name", "code", "job"),
     [

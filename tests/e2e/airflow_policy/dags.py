@@ -178,7 +178,7 @@ def declared() -> None:
         Asset("file:///data/in.csv"),
         Asset("s3://lake/in"),
         Asset("s3://lake/{{ macros.ds_add(ds, -1) }}/day"),
-        Asset("s3://lake/{{ nothing_of_the_kind }}"),
+        Asset("s3://lake/{{ params.missing.day }}"),
         Asset("s3://lake/{{ never closed"),
         OpenLineageDataset("postgres://warehouse:5432", 'crm.public."accounts"'),
         File(url="s3://lake/file"),
@@ -187,9 +187,7 @@ def declared() -> None:
     ]
     outlets = [Table(cluster="postgres://warehouse:5432", database="crm", name="public.t", columns=[column])]
     KubernetesPodOperator(task_id="ingest", inlets=inlets, outlets=outlets, **IMAGE)
-    KubernetesPodOperator.partial(task_id="mapped", outlets=[Asset("s3://lake/{{ ds }}/out")], **IMAGE).expand(
-        arguments=[["a"]]
-    )
+    KubernetesPodOperator.partial(task_id="mapped", outlets=[Asset("s3://lake/out")], **IMAGE).expand(arguments=[["a"]])
 
 
 def odd() -> None:
