@@ -1,8 +1,8 @@
 """A pod whose run is linked to its Airflow task: the smallest DAG that does it.
 
-All DAGs of this folder need Airflow 3 (this one runs in Airflow 2, too), with `openlineage-pod` for `lineage_env`; the Airflow variable `openlineage_url`, the address of the lineage backend as pods reach it; and the
-connection `kubernetes_default`, where Airflow does not run in the cluster itself. This one needs the image of
-Dockerfile.example.
+All DAGs of this folder need Airflow 3 (this one runs in Airflow 2, too), with `openlineage-pod` for `lineage_env`; the
+Airflow variable `openlineage_url`, the address of the lineage backend as pods reach it; and the connection
+`kubernetes_default`, where Airflow does not run in the cluster itself. This one needs the image of Dockerfile.example.
 """
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator

@@ -279,7 +279,7 @@ def test_parent_by_hand_is_the_only_one(ran: Done, task: str, own: set[str]) -> 
 
 def test_what_a_container_is_given_otherwise(ran: Done) -> None:
     """What stands in a container's private environment or file of variables counts as set by the DAG, too."""
-    assert ran.env("forms.own_private").keys() == {"OPENLINEAGE_PARENT_ID", "OPENLINEAGE_URL"}
+    assert ran.env("forms.own_private").keys() == {"OPENLINEAGE_PARENT_ID", "OPENLINEAGE_URL", "OPENLINEAGE_ENDPOINT"}
     assert ran.env("forms.own_file").keys() == LINK
 
 
