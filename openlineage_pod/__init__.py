@@ -58,9 +58,10 @@ if not TYPE_CHECKING:  # a type checker shall know the names above only
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-        return value
+        # All of them, so that there is one moment, and not several, in which a fork would inherit a lock of the import.
+        globals().update({each: getattr(import_module(f"{__name__}.{home}"), each) for each, home in _HOMES.items()})
+        return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+    return sorted({*globals(), *_HOMES})

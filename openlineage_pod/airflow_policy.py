@@ -21,6 +21,7 @@ from openlineage_pod import settings
 from openlineage_pod._guard import logger
 from openlineage_pod.airflow import lineage_env, literal_json, templated_json
 from openlineage_pod.datasets import dataset
+from openlineage_pod.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ _SECTION = "openlineage_pod"
 # Operators by their names, as importing a provider to ask isinstance() would cost every DAG file a second.
 _FIELDS = {"KubernetesPodOperator": "env_vars", "DockerOperator": "environment"}
 _DEFAULT_KEY = "api-key"
+# Linux takes no variable above 128 KiB, and its command would not start.
+_LONGEST = 100_000
 # Kubernetes' own rules for the names of a secret and of its keys.
 _SECRET = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)(?::([-._a-zA-Z0-9]{1,253}))?")
 
@@ -189,13 +192,16 @@ class _Task:
             return given
         if isinstance(given, dict):
             return {**given, **variables}
-        # Up to its version 10.22, @task.kubernetes unpacks what it holds by then as a list.
-        is_unpacked = not self._mapped and "_KubernetesDecoratedOperator" in _class_names(type(self._task))
-        if not given and not is_unpacked:
+        if given is None or (not given and self._takes_dictionaries()):
             return variables
         from kubernetes.client import V1EnvVar  # the operator has imported it
 
         return [*(given or ()), *(V1EnvVar(name=name, value=value) for name, value in variables.items())]
+
+    def _takes_dictionaries(self) -> bool:
+        """Say whether the operator makes a list of a dictionary when it renders; older ones did when they were made."""
+        operators = [each for each in type(self._task).__mro__ if each.__name__ == "KubernetesPodOperator"]
+        return any("_do_render_template_fields" in vars(each) for each in operators)
 
     def _argument(self, name: str) -> Any:
         """Return an argument of the operator as it will come to count."""
@@ -235,10 +241,8 @@ class _Task:
             replaced: Any = {**values, self._field: [completed(each) for each in values[self._field]]}
         else:
             if not isinstance(values, (list, tuple)) or not all(isinstance(each, Mapping) for each in values):
-                # An environment that comes at run time then replaces what stands beside it, which else is an error.
-                self._task._disallow_kwargs_override = False
-                logger.info("%s expands over what may name %s: a pod with it is not linked", self._name, self._field)
-                return False
+                # What names it would fail the task if we had named it, too.
+                raise _LeftAloneError(f"expands over arguments from another task, which may name {self._field}")
             if not any(self._field in each for each in values):
                 return False
             other = self._argument(self._field)
@@ -288,7 +292,13 @@ class _Task:
                 logger.debug("%s: %s in its %s is no dataset, or a template", self._name, type(each).__name__, side)
             elif found not in datasets:
                 datasets.append(found)
-        return templated_json(datasets, lambda _: None) if datasets else None
+        if not datasets:
+            return None
+        text = templated_json(datasets, lambda _: None)
+        if len(text) > _LONGEST:
+            logger.warning("%s: its %s are too many for an environment variable, and left out", self._name, side)
+            return None
+        return text
 
 
 def _dataset(declared: Any, side: str) -> Any:
@@ -298,8 +308,10 @@ def _dataset(declared: Any, side: str) -> Any:
     """
     uri = _part(declared, "uri") or _part(declared, "url")
     entry = dataset(_source(declared, uri if isinstance(uri, str) and "://" in uri else None)).to_dict(side)
-    is_template = any(mark in entry["namespace"] + entry["name"] for mark in ("{{", "{%"))
-    return _plain(entry) if entry["namespace"] and not is_template else None
+    if not entry["namespace"] or any(mark in entry["namespace"] + entry["name"] for mark in ("{{", "{%")):
+        return None
+    # Whoever reads the task's rendered fields, or the pod's specification, reads it.
+    return Redactor().document(_plain(entry))
 
 
 def _source(declared: Any, uri: str | None) -> Any:
@@ -307,6 +319,8 @@ def _source(declared: Any, uri: str | None) -> Any:
     # those whose scheme no installed provider knows, which it drops. Without it the DAG is parsed a second sooner.
     if uri and uri.startswith(("s3://", "gs://", "file://")):
         return uri
+    if uri and "@" in uri:
+        return uri  # the provider would keep a user's name and password in the name of the dataset
     if isinstance(_part(declared, "namespace"), str) and hasattr(declared, "facets"):
         return declared  # openlineage-python's own
     converted = None

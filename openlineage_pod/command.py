@@ -29,6 +29,10 @@ __all__ = ["Plan", "RunOptions", "run_command"]
 
 # Seconds that another thread may keep the interpreter from this one, which forwards the signals (Python's own: 5 ms).
 _SWITCH_INTERVAL = 0.0005
+# How soon to look again whether what reports the command is there.
+_AGAIN = 0.05
+# Seconds that its imports get also where there is no time for delivery: without it no event could be printed.
+_LEAST = 1.0
 # The last one is there also where the root file system is read-only.
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
 
@@ -57,7 +61,8 @@ class Plan(NamedTuple):
 
     `identity` is that of its run, None if it is not reported; `problems` are about its names; `error` is what went
     wrong here. `report` is the path of the file in which the command may tell more, empty if there is none. `oom_kills`
-    is the kernel's count before, None if unknown; `began` is the time, in Unix seconds and in monotonic ones.
+    is the kernel's count before, None if unknown; `began` is the time, in Unix seconds and in monotonic ones;
+    `flush_timeout` the seconds that the end may take.
     """
 
     environ: dict[str, str]
@@ -66,6 +71,7 @@ class Plan(NamedTuple):
     problems: Sequence[str] = ()
     report: str = ""
     oom_kills: int | None = None
+    flush_timeout: float = 5.0
     error: Exception | None = None
 
 
@@ -108,20 +114,28 @@ class _Reporting:
         except RuntimeError:  # the container may have no more threads
             self._make()
 
-    def stopping(self, number: int, supervisor: Supervisor) -> None:
-        """Note that the command was asked to end."""
-        if reporter := self._made():
-            reporter.stopping(number, supervisor)
+    def stopping(self, number: int, supervisor: Supervisor, since: float | None = None) -> None:
+        """Note that the command was asked to end; never waits, for the next signal is to be forwarded at once."""
+        since = since or time.monotonic()
+        if self._reporter is not None:
+            self._reporter.stopping(number, supervisor, since)
+        elif self._thread.is_alive():
+            supervisor.at(time.monotonic() + _AGAIN, lambda: self.stopping(number, supervisor, since))
 
     def end(self, ended: Ended) -> None:
-        """Report how the command ended."""
-        if reporter := self._made():
-            reporter.end(ended)
-
-    def _made(self) -> Reporter | None:
+        """Report how the command ended, within the flush timeout."""
+        plan, _ = self._work
+        deadline = time.monotonic() + plan.flush_timeout
         if self._thread.ident is not None:
-            self._thread.join()
-        return self._reporter
+            self._thread.join(max(_LEAST, plan.flush_timeout))
+        if self._reporter is not None:
+            self._reporter.end(ended, deadline)
+            return
+        if self._thread.is_alive():
+            _say("the run of the command is not reported: the imports for it take too long")
+        if plan.report:
+            with suppress(OSError):
+                os.unlink(plan.report)
 
     def _make(self) -> None:
         try:
@@ -133,13 +147,21 @@ class _Reporting:
 
 
 def _say(what: str) -> None:
-    from openlineage_pod._stderr import write_stderr
+    """Write a line to stderr, by a thread: it may be full. Nothing is imported for it: that may be what hangs."""
 
-    write_stderr(f"openlineage-pod: {what}\n", time.monotonic() + 0.2)
+    def write() -> None:
+        with suppress(OSError):
+            os.write(2, f"openlineage-pod: {what}\n".encode("utf-8", "backslashreplace"))
+
+    thread = threading.Thread(target=write, daemon=True)
+    with suppress(RuntimeError):
+        thread.start()
+        thread.join(0.2)
 
 
 def _plan(command: Sequence[str], options: RunOptions) -> Plan:
     plan = Plan(dict(os.environ), (time.time(), time.monotonic()))
+    plan.environ.pop("", None)  # posix_spawn refuses it
     _restore("LC_CTYPE", plan.environ)  # Python itself sets it where the locale is that of C (PEP 538)
     try:
         return _planned(plan, os.path.basename(command[0].rstrip("/")) or "command", options)
@@ -166,13 +188,20 @@ def _planned(plan: Plan, name: str, options: RunOptions) -> Plan:
         default_name=name,
         run_id=settings.run_id,
     )
+    if settings.strict and problems:
+        raise names.ConfigurationError("\n".join(problems))
     environ = identity.as_parent().child_env(plan.environ)
     report = _new_report(identity.run_id)
     environ.pop(names.REPORT, None)  # that of a wrapper around this one
     if report:
         environ[names.REPORT] = report
     return plan._replace(
-        environ=environ, identity=identity, problems=problems, report=report, oom_kills=count_oom_kills()
+        environ=environ,
+        identity=identity,
+        problems=problems,
+        report=report,
+        oom_kills=count_oom_kills(),
+        flush_timeout=settings.flush_timeout,
     )
 
 
@@ -182,8 +211,8 @@ def _new_report(run_id: str) -> str:
     By hand, because the import of tempfile costs the command 6 ms. The name is our run's, so nobody can know it before.
     """
     for directory in filter(None, (os.environ.get("TMPDIR"), *_TEMPORARY)):
-        path = os.path.join(os.path.abspath(directory), f"openlineage-pod-{run_id}.jsonl")
         with suppress(OSError, ValueError):
+            path = os.path.join(os.path.abspath(directory), f"openlineage-pod-{run_id}.jsonl")
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             return path
     return ""

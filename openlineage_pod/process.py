@@ -235,7 +235,7 @@ def _shell_code(status: int) -> int:
 
 def _become_subreaper() -> None:
     """Have orphans below this process become its children, as they do for PID 1, so that they are reaped."""
-    import ctypes  # deferred: the command runs already
+    with suppress(Exception):  # without it they go to PID 1
+        import ctypes  # deferred: the command runs already; and some Pythons have none
 
-    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

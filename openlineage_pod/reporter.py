@@ -74,8 +74,15 @@ class Reporter:
         self._run._started_at, self._run._started_clock = self._plan.began
         start_run(self._run)
 
-    def stopping(self, number: int, supervisor: Supervisor) -> None:
-        """Note that the command was asked to end: there may be no time to report what becomes of it."""
+    def stopping(self, number: int, supervisor: Supervisor, since: float) -> None:
+        """Note that the command was asked to end: there may be no time to report what becomes of it.
+
+        Args:
+            number: the signal.
+            supervisor: takes a timer, if the command will be killed.
+            since: when the signal came, in monotonic seconds.
+
+        """
         if self._run is None:
             return
         aborted = Outcome("ABORT", f"stopped by {_name(number)}, and killed before it ended", language=_LANGUAGE)
@@ -85,18 +92,17 @@ class Reporter:
                 return
             grace = runtime().settings.grace_period
             self._reserve = min(_RESERVE, grace / 2)
-            self._stop_deadline = time.monotonic() + grace - self._reserve
+            self._stop_deadline = since + grace - self._reserve
             supervisor.at(self._stop_deadline, lambda: self._end(aborted))
 
-    def end(self, ended: Ended) -> None:
-        """Report how the command ended, deliver, and leave a last word where Kubernetes looks for it."""
+    def end(self, ended: Ended, deadline: float) -> None:
+        """Report how the command ended, deliver until the deadline, and leave a termination message."""
         if self._run is not None:
             with guarded("report the end of the command"):
-                self._report_end(ended)
+                self._report_end(ended, deadline)
 
-    def _report_end(self, ended: Ended) -> None:
+    def _report_end(self, ended: Ended, end: float) -> None:
         now = time.monotonic()
-        end = now + runtime().settings.flush_timeout
         if self._stop_deadline is not None:
             end = min(end, max(now + _LEAST, self._stop_deadline + self._reserve * 2 / 3))
         with guarded(f"read what the command reported in {names.REPORT}"):
@@ -113,8 +119,9 @@ class Reporter:
         return None if before is None or after is None else after > before
 
     def _end(self, outcome: Outcome) -> None:
-        if self._run is not None:
-            self._run._end(outcome)
+        with guarded("report the end of the command"):
+            if self._run is not None:
+                self._run._end(outcome)
 
     def _read_report(self, deadline: float) -> None:
         if not self._plan.report or self._run is None:
@@ -125,8 +132,9 @@ class Reporter:
             with open(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise OSError("it is no file any more")
-                lines = file.read(_LONGEST_REPORT + 1).split(b"\n")
-                is_cut = file.tell() > _LONGEST_REPORT
+                size = os.fstat(descriptor).st_size
+                lines = file.read(min(size, _LONGEST_REPORT)).split(b"\n")
+                is_cut = size > _LONGEST_REPORT
         finally:
             with suppress(OSError):
                 os.unlink(self._plan.report)

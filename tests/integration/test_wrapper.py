@@ -105,6 +105,35 @@ def test_sigterm_after_another_stop_signal(receiver: Receiver, jobs: Jobs) -> No
     assert ends(receiver.events(at_least=2)[1]) == ("ABORT", "stopped by SIGTERM, and killed before it ended")
 
 
+@pytest.mark.parametrize("broken", ["_ctypes", "logging", "select", "requests", "openlineage_pod.reporter"])
+def test_a_module_that_cannot_be_imported(broken: str, receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
+    """Whatever module is missing or broken, the command runs, its exit code is its own, and there is no traceback."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{broken!r}] = None")
+    environ = {**receiver.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
+    finished = run(jobs, *sh("echo done; exit 7"), environ=environ)
+    assert (finished.returncode, finished.stdout) == (7, "done\n")
+    assert "Traceback" not in finished.stderr
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_imports_that_take_long(receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
+    """Signals are forwarded at once, and the end is waited for no longer than the flush timeout, whatever they take."""
+    (tmp_path / "logging.py").write_text("import time; time.sleep(20)")  # as from a file system that hangs
+    environ = {**receiver.environ, "PYTHONPATH": str(tmp_path), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "2"}
+    job = start(
+        jobs,
+        *sh("trap 'echo TERM' TERM; trap 'echo USR1; exit 7' USR1; echo READY; while :; do sleep 0.05; done"),
+        environ=environ,
+    )
+    job.wait_for("READY")
+    job.signal(signal.SIGTERM)
+    job.wait_for("TERM", patience=2)
+    job.signal(signal.SIGUSR1)
+    finished = job.finish()
+    assert (finished.returncode, finished.duration < 6) == (7, True)
+    assert "take too long" in finished.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "code", "job"),
     [

@@ -187,6 +187,14 @@ def declared() -> None:
     ]
     outlets = [Table(cluster="postgres://warehouse:5432", database="crm", name="public.t", columns=[column])]
     KubernetesPodOperator(task_id="ingest", inlets=inlets, outlets=outlets, **IMAGE)
+    address = "postgres://etl:hunter2@warehouse:5432"
+    secretive: list[Any] = [
+        File(url=f"{address}/crm.public.a"),
+        Table(cluster=address, database="crm", name="public.b"),
+    ]
+    KubernetesPodOperator(task_id="secretive", inlets=secretive, **IMAGE)
+    many = [Asset(f"s3://lake/warehouse/domain/sub_domain/table_{number:05}/partition") for number in range(2000)]
+    KubernetesPodOperator(task_id="many", inlets=many, **IMAGE)
     KubernetesPodOperator.partial(task_id="mapped", outlets=[Asset("s3://lake/out")], **IMAGE).expand(arguments=[["a"]])
 
 
