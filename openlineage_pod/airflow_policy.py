@@ -99,7 +99,7 @@ def _secret(value: str, problems: list[str]) -> tuple[str, str] | None:
         # The value is not shown: it may be the key itself.
         problems.append(
             f"[{_SECTION}] api_key_secret is no name of a Kubernetes secret, with or without a key in it; "
-            f"it is ignored. Example: api_key_secret = openlineage:{_DEFAULT_KEY}"
+            f"it is ignored. Example: openlineage:{_DEFAULT_KEY}"
         )
     return None
 

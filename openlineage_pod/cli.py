@@ -84,14 +84,14 @@ def _read_settings() -> Settings:
     return settings
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 1e6:  # noqa: PLR2004  nor infinite, nor no number
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1e6:  # noqa: PLR2004  nor infinite, nor no number
         raise ValueError(text)
-    return seconds
+    return value
 
 
-def _exit_code(text: str) -> int:
+def exit_code(text: str) -> int:
     code = int(text)
     if not 0 <= code <= 255:  # noqa: PLR2004
         raise ValueError(text)
@@ -120,22 +120,22 @@ def _parser() -> argparse.ArgumentParser:
         "--abort-on",
         action="append",
         default=[],
-        type=_exit_code,
+        type=exit_code,
         metavar="CODE",
-        help="report this exit code as ABORT",
+        help="report this exit code (0 to 255) as ABORT",
     )
     run.add_argument(
         "--complete-on",
         action="append",
         default=[],
-        type=_exit_code,
+        type=exit_code,
         metavar="CODE",
         help="report this exit code as COMPLETE",
     )
     run.add_argument("--signal-group", action="store_true", help="forward signals to the process group of the command")
     run.add_argument(
         "--kill-after",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="send SIGKILL so long after a stop signal; default: never",
     )

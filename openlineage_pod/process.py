@@ -81,6 +81,7 @@ class Supervisor:
         self._pid = 0
         self._status: int | None = None
         self._stopped_by: int | None = None
+        self._has_terminal = False
         self._timers: list[tuple[float, Callable[[], None]]] = []
 
     def start(self) -> Ended | None:
@@ -117,7 +118,7 @@ class Supervisor:
                 self._reap()
             else:
                 self._received(received, stopping)
-        return Ended(_shell_code(self._status), self._stopped_by)
+        return Ended(_shell_code(self._status), self._stopped_by or self._interrupted_by(self._status))
 
     def _spawn(self, command: list[str]) -> int:
         group = {"setpgroup": 0} if self._to_group else {}
@@ -147,7 +148,14 @@ class Supervisor:
             with suppress(OSError), _terminal() as terminal:
                 if os.tcgetpgrp(terminal) == os.getpgrp():
                     os.tcsetpgrp(terminal, self._pid)
+                    self._has_terminal = True
                     os.kill(-self._pid, signal.SIGCONT)  # it may have read too early, and been stopped for it
+
+    def _interrupted_by(self, status: int) -> int | None:
+        """Return that of a Ctrl-C or Ctrl-backslash, which goes to the command's group if that has the terminal."""
+        if self._has_terminal and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGINT, signal.SIGQUIT):
+            return os.WTERMSIG(status)
+        return None
 
     def _next_signal(self) -> signal.struct_siginfo | None:
         """Return the next signal, or None if a timer is due before."""

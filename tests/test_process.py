@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -479,12 +480,19 @@ def test_keys_of_a_terminal(
     assert on.transcript.count(b"got %d\r\n" % number) == 3
 
 
-def test_ctrl_c_ends_a_command_on_a_terminal(terminal: Callable[..., Terminal]) -> None:
-    """A command that dies of Ctrl-C makes the exit code 130."""
-    on = terminal(*wrapped(*sh("echo READY; exec sleep 60")))
+@pytest.mark.parametrize("options", [(), ("--signal-group",)])
+def test_ctrl_c_ends_a_command_on_a_terminal(
+    options: tuple[str, ...], terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    """A command that dies of Ctrl-C makes the exit code 130, and its run is ABORT."""
+    events = tmp_path / "events"
+    to_file = f"OPENLINEAGE__TRANSPORT={json.dumps({'type': 'file', 'log_file_path': str(events), 'append': True})}"
+    command = wrapped(*sh("echo READY; exec sleep 60"), options=options)
+    on = terminal("env", to_file, "OPENLINEAGE_POD_FLUSH_TIMEOUT=30", *command)
     on.wait_for(b"READY")
     on.type(b"\x03")
     assert on.process.wait(PATIENCE) == 130
+    assert [json.loads(line)["eventType"] for line in events.read_text().splitlines()] == ["START", "ABORT"]
 
 
 @pytest.mark.parametrize("options", [(), ("--signal-group",)])
