@@ -93,9 +93,9 @@ class Supervisor:
         except OSError as error:
             code = _NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _CANNOT_EXECUTE
             return Ended(code, error=f"{self._command[0]}: {os.strerror(error.errno or 0)}")
+        self._hand_over_terminal()  # first: the command may be at the terminal already
         if os.getpid() != 1:
             _become_subreaper()
-        self._hand_over_terminal()
         return None
 
     def at(self, deadline: float, act: Callable[[], None]) -> None:
