@@ -27,8 +27,6 @@ _WAITED = signal.valid_signals() - {getattr(signal, name) for name in (*_OWN_FAU
 # siginfo's si_code of a signal that the kernel sends, as for Ctrl-C on a terminal.
 _SI_KERNEL = 128
 _PR_SET_CHILD_SUBREAPER = 36
-# Seconds after a Ctrl-Z.
-_HAS_STOPPED_BY_THEN = 0.3
 # A shell's: found but not to be executed, and not found.
 _CANNOT_EXECUTE, _NOT_FOUND = 126, 127
 
@@ -93,7 +91,8 @@ class Supervisor:
         except OSError as error:
             code = _NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _CANNOT_EXECUTE
             return Ended(code, error=f"{self._command[0]}: {os.strerror(error.errno or 0)}")
-        self._hand_over_terminal()  # first: the command may be at the terminal already
+        if self._hand_over_terminal():  # first: the command may be at the terminal already,
+            self._send(signal.SIGCONT)  # and have been stopped for it
         if os.getpid() != 1:
             _become_subreaper()
         return None
@@ -141,7 +140,7 @@ class Supervisor:
 
             return self._spawn(["/bin/sh", shutil.which(command[0]) or command[0], *command[1:]])
 
-    def _hand_over_terminal(self) -> None:
+    def _hand_over_terminal(self) -> bool:
         """Make the command's own process group, if it has one, that of the foreground: it shall read the terminal."""
         if self._to_group:
             # SIGTTOU, which this would raise, is blocked. Not on a terminal, or not in the foreground: nothing to do.
@@ -149,7 +148,8 @@ class Supervisor:
                 if os.tcgetpgrp(terminal) == os.getpgrp():
                     os.tcsetpgrp(terminal, self._pid)
                     self._has_terminal = True
-                    os.kill(-self._pid, signal.SIGCONT)  # it may have read too early, and been stopped for it
+                    return True
+        return False
 
     def _interrupted_by(self, status: int) -> int | None:
         """Return that of a Ctrl-C or Ctrl-backslash, which goes to the command's group if that has the terminal."""
@@ -196,13 +196,13 @@ class Supervisor:
             if os.getpid() != 1 and os.tcgetpgrp(terminal) in (os.getpgrp(), self._pid):
                 os.tcsetpgrp(terminal, os.getpgrp())
                 os.kill(os.getpid(), signal.SIGSTOP)
+                # The SIGCONT that ended this is taken here: forwarded later, it would undo a Ctrl-Z of meanwhile.
+                signal.sigtimedwait({signal.SIGCONT}, 0)
                 self._hand_over_terminal()
-
-    def _follow(self) -> None:
-        """Stop after a Ctrl-Z with a command that has stopped, should its SIGCHLD have come at a bad moment."""
-        with suppress(OSError), open(f"/proc/{self._pid}/stat") as file:
-            if file.read().rpartition(")")[2].split()[0] == "T":
-                self._stop_as_well()
+                # A shell sends it to our whole group. If the command is in it, it goes on, or has stopped once more.
+                news = os.WCONTINUED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+                if os.waitid(os.P_PID, self._pid, news) is None:
+                    self._send(signal.SIGCONT)
 
     def _received(self, received: signal.struct_siginfo, stopping: Callable[[int], None]) -> None:
         number = received.si_signo
@@ -211,8 +211,6 @@ class Supervisor:
         is_for_us = number == signal.SIGHUP and os.getsid(0) == os.getpid()
         if received.si_code != _SI_KERNEL or self._to_group or is_for_us:
             self._send(number)
-        if number == signal.SIGTSTP and received.si_code == _SI_KERNEL:
-            self.at(time.monotonic() + _HAS_STOPPED_BY_THEN, self._follow)
         if number in STOP_SIGNALS and (self._stopped_by is None or number == signal.SIGTERM != self._stopped_by):
             self._stopped_by = number
             if self._kill_after is not None:
