@@ -126,3 +126,19 @@ def verdict(*, reached: bool) -> str:
 def row(*cells: str) -> str:
     """Return a row of a table."""
     return f"| {' | '.join(cells)} |"
+
+
+def compared(
+    what: str,
+    ours: Sequence[float],
+    with_what: str,
+    others: Sequence[float],
+    *,
+    unit: float,
+    digits: int,
+    goal: float | None = None,
+) -> str:
+    """Return a row that sets our values beside those of something else; `goal` is what the ratio may be at the most."""
+    ratio = median(ours) / median(others)
+    reached = "" if goal is None else f"≤ {goal:g}: {verdict(reached=ratio <= goal)}"
+    return row(what, spread(ours, unit, digits), with_what, spread(others, unit, digits), f"{ratio:.2f}", reached)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable  # noqa: TC003  NamedTuple evaluates it
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from measuring import Bench, row, spread, verdict
+from measuring import Bench, compared, row, spread, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,20 +121,16 @@ class Figure(NamedTuple):
     unit: float
     digits: int
 
-    def spread(self, results: Sequence[Looped]) -> str:
-        """Return the figure of several results."""
-        return spread([self.of(looped) for looped in results], self.unit, self.digits)
-
     def compared(self, what: str, ours: Sequence[Looped], with_what: str, others: Sequence[Looped], goal: float) -> str:
         """Return a row that sets the figure of ours beside that of something else."""
-        ratio = median(map(self.of, ours)) / median(map(self.of, others))
-        reached = f"≤ {goal:g}: {verdict(reached=ratio <= goal)}"
-        return row(what, self.spread(ours), with_what, self.spread(others), f"{ratio:.2f}", reached)
+        values, other_values = list(map(self.of, ours)), list(map(self.of, others))
+        return compared(what, values, with_what, other_values, unit=self.unit, digits=self.digits, goal=goal)
 
     def alone(self, what: str, ours: Sequence[Looped], goal: float) -> str:
         """Return a row about the figure of ours, all of which has to be within the goal."""
-        reached = f"≤ {goal:g} s: {verdict(reached=max(map(self.of, ours)) <= goal)}"
-        return row(what, self.spread(ours), "", "", "", reached)
+        values = list(map(self.of, ours))
+        reached = f"≤ {goal:g} s: {verdict(reached=max(values) <= goal)}"
+        return row(what, spread(values, self.unit, self.digits), "", "", "", reached)
 
 
 TOTAL = Figure(lambda looped: looped.total, 1, 2)

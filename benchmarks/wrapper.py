@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from measuring import HERE, Bench, Started, peak_memory, row, spread, verdict
+from measuring import HERE, Bench, Started, compared, peak_memory, row, spread, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,68 +156,31 @@ def table(bench: Bench) -> list[str]:
     ours = in_turn(bench, memory, ["ours"], MEMORIES)["ours"]
     imported = in_turn(bench, memory_of_an_import, ["import"], MEMORIES)["import"]
 
-    ratio = median(bytes_["ours"]) / median(bytes_["by hand"])
+    first = "start to its first byte, ms"
+    by_hand = "a wrapper that imports openlineage.client first"
     lines = [
         "| a command | `openlineage-pod run` | compared with | | ratio | goal |",
         "|---|---|---|---|---|---|",
-        row(
-            "start to its first byte, ms",
-            spread(bytes_["ours"], 1e-3, 1),
-            "a wrapper that imports openlineage.client first",
-            spread(bytes_["by hand"], 1e-3, 1),
-            f"{ratio:.2f}",
-            f"≤ {GOAL_FIRST_BYTE}: {verdict(reached=ratio <= GOAL_FIRST_BYTE)}",
-        ),
+        compared(first, bytes_["ours"], by_hand, bytes_["by hand"], unit=1e-3, digits=1, goal=GOAL_FIRST_BYTE),
     ]
     if inits:
         over = median(bytes_["ours"]) - median(bytes_["tini"])
-        times = median(signals["ours"]) / median(signals["tini"])
+        reached = f"≤ {GOAL_OVER_TINI * 1e3:.0f} ms over it: {verdict(reached=over <= GOAL_OVER_TINI)}"
+        spreads = [spread(bytes_[wrapper], 1e-3, 1) for wrapper in ("ours", "tini")]
+        again = "the same as soon as the command can take it, ms"
+        term = "SIGTERM to its arrival, ms"
         lines += [
-            row(
-                "start to its first byte, ms",
-                spread(bytes_["ours"], 1e-3, 1),
-                "`tini`",
-                spread(bytes_["tini"], 1e-3, 1),
-                f"+{over * 1e3:.0f} ms",
-                f"≤ {GOAL_OVER_TINI * 1e3:.0f} ms over it: {verdict(reached=over <= GOAL_OVER_TINI)}",
-            ),
-            row(
-                "SIGTERM to its arrival, ms",
-                spread(signals["ours"], 1e-3, 2),
-                "`tini`",
-                spread(signals["tini"], 1e-3, 2),
-                f"{times:.2f}",
-                f"≤ {GOAL_LATENCY}: {verdict(reached=times <= GOAL_LATENCY)}",
-            ),
-            row(
-                "the same as soon as the command can take it, ms",
-                spread(early["ours"], 1e-3, 2),
-                "`tini`",
-                spread(early["tini"], 1e-3, 2),
-                f"{median(early['ours']) / median(early['tini']):.2f}",
-                "",
-            ),
+            row(first, spreads[0], "`tini`", spreads[1], f"+{over * 1e3:.0f} ms", reached),
+            compared(term, signals["ours"], "`tini`", signals["tini"], unit=1e-3, digits=2, goal=GOAL_LATENCY),
+            compared(again, early["ours"], "`tini`", early["tini"], unit=1e-3, digits=2),
         ]
     else:
         lines.append("| compared with `tini` | | not on PATH: install it | | | |")
-    by_ours, by_hand = added(totals, "ours"), added(totals, "by hand")
-    ratio, share = median(by_ours) / median(by_hand), median(ours) / median(imported)
+    slept = "added to the total of a command that sleeps 2 s, ms"
+    took = [added(totals, wrapper) for wrapper in ("ours", "by hand")]
+    beside = "a process that imported openlineage.client"
     return [
         *lines,
-        row(
-            "added to the total of a command that sleeps 2 s, ms",
-            spread(by_ours, 1e-3, 0),
-            "the same wrapper",
-            spread(by_hand, 1e-3, 0),
-            f"{ratio:.2f}",
-            f"≤ {GOAL_TOTAL}: {verdict(reached=ratio <= GOAL_TOTAL)}",
-        ),
-        row(
-            "peak memory beside it, MiB",
-            spread(ours, 2**20, 1),
-            "a process that imported openlineage.client",
-            spread(imported, 2**20, 1),
-            f"{share:.2f}",
-            f"≤ {GOAL_MEMORY}: {verdict(reached=share <= GOAL_MEMORY)}",
-        ),
+        compared(slept, took[0], "the same wrapper", took[1], unit=1e-3, digits=0, goal=GOAL_TOTAL),
+        compared("peak memory beside it, MiB", ours, beside, imported, unit=2**20, digits=1, goal=GOAL_MEMORY),
     ]

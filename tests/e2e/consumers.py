@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from openlineage_pod.spec import PRODUCER
 from tests.conftest import SEEN_EVENTS
 from tests.e2e.servers import LOOPBACK, Api, wait_until
+from tests.integration.harness import on_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -250,14 +250,11 @@ def entry(consumers: Sequence[Consumer]) -> Iterator[Entry]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
-        taken = Entry(consumers, f"http://{LOOPBACK}:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
+    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+    taken = Entry(consumers, f"http://{LOOPBACK}:{server.server_port}")
+    try:
+        with on_a_thread(server):
             yield taken
-        finally:
-            server.shutdown()
-            thread.join()
-            # Those of others, such as Airflow's, are not ours to check.
-            SEEN_EVENTS.extend(event for event in taken.events if event["producer"] == PRODUCER)
+    finally:
+        # Those of others, such as Airflow's, are not ours to check.
+        SEEN_EVENTS.extend(event for event in taken.events if event["producer"] == PRODUCER)

@@ -11,9 +11,8 @@ import json
 import re
 import subprocess
 import tempfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from tests.e2e.kubelet import RunningPod
 from tests.e2e.servers import LOOPBACK
 from tests.e2e.websocket import WebSocket
+from tests.integration.harness import on_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -116,17 +116,11 @@ def kubernetes(podman: Podman, secrets: Mapping[str, Mapping[str, str]]) -> Iter
             pass
 
         BoundRequest.cluster = cluster
-        with ThreadingHTTPServer((LOOPBACK, 0), BoundRequest) as server:
-            server.daemon_threads = True  # one may wait for a container's next line
-            cluster.url = f"http://{LOOPBACK}:{server.server_port}"
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-            thread.start()
-            try:
-                yield cluster
-            finally:
-                server.shutdown()
-                thread.join()
-                cluster.close()
+        server = ThreadingHTTPServer((LOOPBACK, 0), BoundRequest)
+        server.daemon_threads = True  # one may wait for a container's next line
+        cluster.url = f"http://{LOOPBACK}:{server.server_port}"
+        with closing(cluster), on_a_thread(server):
+            yield cluster
 
 
 class _Request(BaseHTTPRequestHandler):

@@ -17,11 +17,14 @@ from tests.integration.harness import types
 from tests.integration.wrapping import message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from tests.e2e.podman import Podman
+    from tests.e2e.podman import Pod, Podman
     from tests.e2e.scene import Scene
     from tests.integration.harness import Event
+
+    Play = Callable[..., AbstractContextManager[Pod]]
 
 pytestmark = [pytest.mark.consumers, pytest.mark.podman]
 
@@ -191,11 +194,29 @@ def secret(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("load_fees")
-def test_the_relay_delivers(podman: Podman, scene: Scene, secret: Path) -> None:
+@pytest.fixture
+def beside_relay(
+    podman: Podman,
+    load_fees: str,  # noqa: ARG001  the image is to be there
+    scene: Scene,
+    secret: Path,
+) -> Play:
+    """Return a function that plays pod.yaml, the main container with these arguments."""
+
+    def play(*args: str) -> AbstractContextManager[Pod]:
+        return podman.pod(pod_of(scene, "pod.yaml", {"openlineage": secret}, args), CONFIG_MAP)
+
+    return play
+
+
+def until_term(then: str) -> tuple[str, str, str]:
+    """Return the command of a container that goes on until SIGTERM, and what it does at that."""
+    return ("bash", "-c", f"trap '{then}' TERM; echo ready; while :; do sleep 0.1; done")
+
+
+def test_the_relay_delivers(beside_relay: Play, scene: Scene) -> None:
     """The sidecar delivers what the main container spools, with the key of the secret; stopped, it leaves nothing."""
-    pod = pod_of(scene, "pod.yaml", {"openlineage": secret})
-    with podman.pod(pod, CONFIG_MAP) as played:
+    with beside_relay() as played:
         assert played.container("base").wait() == 0
         assert played.container("base").logs()[0] == "2 countries\n"
         complete = scene.ended("COMPLETE")
@@ -210,12 +231,9 @@ def test_the_relay_delivers(podman: Podman, scene: Scene, secret: Path) -> None:
     assert rows(complete) == [2]
 
 
-@pytest.mark.usefixtures("load_fees")
-def test_the_relay_ends_the_run_of_a_killed_container(podman: Podman, scene: Scene, secret: Path) -> None:
+def test_the_relay_ends_the_run_of_a_killed_container(beside_relay: Play, scene: Scene) -> None:
     """When the whole main container is killed, the sidecar ends its run as FAIL: once, also after its own end."""
-    args = ["sleep", "600"]
-    pod = pod_of(scene, "pod.yaml", {"openlineage": secret}, args)
-    with podman.pod(pod, CONFIG_MAP) as played:
+    with beside_relay("sleep", "600") as played:
         scene.started()
         played.container("base").kill()
         assert played.container("base").wait() == 137
@@ -227,12 +245,9 @@ def test_the_relay_ends_the_run_of_a_killed_container(podman: Podman, scene: Sce
     assert "without reporting" in message(fail)
 
 
-@pytest.mark.usefixtures("load_fees")
-def test_the_relay_ends_the_run_of_a_container_that_does_not_stop(podman: Podman, scene: Scene, secret: Path) -> None:
+def test_the_relay_ends_the_run_of_a_container_that_does_not_stop(beside_relay: Play, scene: Scene) -> None:
     """A main container that gets SIGTERM, goes on, and is killed: its run was asked to end, so it is ABORT."""
-    args = ["bash", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]
-    pod = pod_of(scene, "pod.yaml", {"openlineage": secret}, args)
-    with podman.pod(pod, CONFIG_MAP) as played:
+    with beside_relay(*until_term("")) as played:
         scene.started()
         played.container("base").wait_for("ready")
         played.container("base").stop(1)
@@ -245,12 +260,9 @@ def test_the_relay_ends_the_run_of_a_container_that_does_not_stop(podman: Podman
     assert message(abort) == "stopped by SIGTERM, and killed before it ended"
 
 
-@pytest.mark.usefixtures("load_fees")
-def test_a_pod_is_stopped(podman: Podman, scene: Scene, secret: Path) -> None:
+def test_a_pod_is_stopped(beside_relay: Play, scene: Scene) -> None:
     """SIGTERM for the whole pod: the sidecar waits for the main container, and delivers its ABORT."""
-    args = ["bash", "-c", "trap 'sleep 1; exit 3' TERM; echo ready; while :; do sleep 0.1; done"]
-    pod = pod_of(scene, "pod.yaml", {"openlineage": secret}, args)
-    with podman.pod(pod, CONFIG_MAP) as played:
+    with beside_relay(*until_term("sleep 1; exit 3")) as played:
         scene.started()
         played.container("base").wait_for("ready")
         played.stop(GRACE)

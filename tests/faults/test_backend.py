@@ -5,17 +5,16 @@ from __future__ import annotations
 import select
 import socket
 import socketserver
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.faults.scene import WHOLE, until
-from tests.integration.harness import PATIENCE, types
+from tests.integration.harness import PATIENCE, on_a_thread, types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.faults.scene import Scene
     from tests.integration.harness import Receiver
@@ -171,7 +170,7 @@ def test_a_redirect_to_a_host_that_wants_credentials(scene: Scene, new_receiver:
 
 
 class _Forwarder(socketserver.ThreadingTCPServer):
-    """Passes each connection on to the port of a backend."""
+    """Passes each connection to a port, which was closed so far, on to the port of a backend."""
 
     daemon_threads = True
 
@@ -193,25 +192,12 @@ class _Forwarded(socketserver.BaseRequestHandler):
                     other[source].sendall(data)
 
 
-@contextmanager
-def forwarding(port: int, to: int) -> Iterator[None]:
-    """Have `port`, which was closed so far, lead to the port of a backend."""
-    with _Forwarder(port, to) as forwarder:
-        thread = threading.Thread(target=forwarder.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield
-        finally:
-            forwarder.shutdown()
-            thread.join()
-
-
 def test_a_backend_that_comes_up_with_the_last_line(scene: Scene, refused: str, receiver: Receiver) -> None:
     """A backend that is there only when the body ends gets both events."""
     environ = scene.environ(refused, 10)
     job = scene.jobs.start(GATED, environ)
     job.wait_for("READY")
-    with forwarding(int(refused.rpartition(":")[2]), receiver.port):
+    with on_a_thread(_Forwarder(int(refused.rpartition(":")[2]), receiver.port)):
         finished = scene.finish(job, GATED, environ, stdin=b"on\n")
     assert scene.account({"job": WHOLE}, finished, backends=[receiver]).places == {"delivered": BOTH}
 
@@ -221,7 +207,7 @@ def test_a_backend_that_comes_up_during_the_exit(in_memory: Scene, refused: str,
     environ = in_memory.environ(refused, 20)
     job = in_memory.jobs.start(f"{JOB}\nprint('END', flush=True)", environ)
     job.wait_for("END")
-    with forwarding(int(refused.rpartition(":")[2]), receiver.port):
+    with on_a_thread(_Forwarder(int(refused.rpartition(":")[2]), receiver.port)):
         finished = job.finish()
     assert (finished.returncode, finished.stdout) == (0, "body\n42\nEND\n")
     assert in_memory.account({"job": WHOLE}, finished, backends=[receiver]).places == {"delivered": BOTH}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,9 +12,9 @@ import pytest
 import trustme
 
 from tests.faults.scene import WHOLE
+from tests.integration.harness import on_a_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.faults.scene import Scene
@@ -32,11 +31,15 @@ BOTH = ["job.START", "job.COMPLETE"]
 
 
 class TlsBackend(ThreadingHTTPServer):
-    """A backend behind TLS, on threads of this process; accepts every event."""
+    """A backend with a certificate of `authority`, which lets in only clients with one of `clients`."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, authority: trustme.CA, clients: trustme.CA | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.context = context
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(self.context)
+        if clients is not None:
+            clients.configure_trust(self.context)
+            self.context.verify_mode = ssl.CERT_REQUIRED
         self.accepted: list[Event] = []
 
     @property
@@ -70,24 +73,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-@contextmanager
-def serving(authority: trustme.CA, clients: trustme.CA | None = None) -> Iterator[TlsBackend]:
-    """Run a backend with a certificate of `authority`, which lets in only clients with one of `clients`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    if clients is not None:
-        clients.configure_trust(context)
-        context.verify_mode = ssl.CERT_REQUIRED
-    with TlsBackend(context) as backend:
-        thread = threading.Thread(target=backend.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield backend
-        finally:
-            backend.shutdown()
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     """Return a certificate authority that no system knows."""
@@ -104,7 +89,7 @@ def trusted(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
 
 def test_a_trusted_certificate(scene: Scene, authority: trustme.CA, trusted: dict[str, str]) -> None:
     """A backend whose certificate the job trusts gets both events."""
-    with serving(authority) as backend:
+    with on_a_thread(TlsBackend(authority)) as backend:
         finished = scene.run(JOB, scene.environ(backend.url, 10) | trusted)
         assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {"delivered": BOTH}
     assert finished.stderr == ""
@@ -112,7 +97,7 @@ def test_a_trusted_certificate(scene: Scene, authority: trustme.CA, trusted: dic
 
 def test_an_untrusted_certificate(scene: Scene, authority: trustme.CA) -> None:
     """A backend whose certificate nobody vouches for gets nothing, and both events are kept."""
-    with serving(authority) as backend:
+    with on_a_thread(TlsBackend(authority)) as backend:
         finished = scene.run(JOB, scene.environ(backend.url))
         assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}
     assert "CERTIFICATE_VERIFY_FAILED" in finished.log[0]
@@ -120,7 +105,7 @@ def test_an_untrusted_certificate(scene: Scene, authority: trustme.CA) -> None:
 
 def test_a_certificate_of_another_host(scene: Scene, authority: trustme.CA, trusted: dict[str, str]) -> None:
     """A backend whose certificate is for another name gets nothing, and both events are kept."""
-    with serving(authority) as backend:
+    with on_a_thread(TlsBackend(authority)) as backend:
         url = f"https://localhost:{backend.server_port}"
         finished = scene.run(JOB, scene.environ(url, no_proxy="localhost") | trusted)
         assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}
@@ -130,13 +115,13 @@ def test_a_backend_that_wants_a_certificate_of_the_client(
     scene: Scene, authority: trustme.CA, trusted: dict[str, str]
 ) -> None:
     """A backend that lets in only clients with a certificate gets nothing from one without, and both are kept."""
-    with serving(authority, clients=authority) as backend:
+    with on_a_thread(TlsBackend(authority, clients=authority)) as backend:
         finished = scene.run(JOB, scene.environ(backend.url) | trusted)
         assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}
 
 
 def test_plain_http_in_place_of_tls(scene: Scene, authority: trustme.CA) -> None:
     """A backend behind TLS that is configured with http:// gets nothing, and both events are kept."""
-    with serving(authority) as backend:
+    with on_a_thread(TlsBackend(authority)) as backend:
         finished = scene.run(JOB, scene.environ(backend.url.replace("https", "http")))
         assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}

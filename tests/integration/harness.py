@@ -9,25 +9,28 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from tests.conftest import SEEN_EVENTS
 
 if TYPE_CHECKING:
     import signal
+    import socketserver
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.integration.receiver import Request, Rule
 
-__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "pipe", "printed_events", "types"]
+__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "on_a_thread", "pipe", "printed_events", "types"]
 
 # Ends a test that would hang, never a test of how long something takes.
 PATIENCE = 60.0
 Event = dict[str, Any]
+Server = TypeVar("Server", bound="socketserver.BaseServer")
 
 
 class Receiver:
@@ -120,6 +123,19 @@ class Finished(NamedTuple):
         """The lines on stderr that are no events, without the logger's name in front of ours."""
         lines = [line for line in self.stderr.splitlines() if not line.startswith("OPENLINEAGE_POD_EVENT")]
         return [line.removeprefix("openlineage_pod: ") for line in lines]
+
+
+@contextmanager
+def on_a_thread(server: Server) -> Iterator[Server]:
+    """Have a server answer, on threads of this process; it is closed after the block."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Job:
