@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from openlineage_pod import settings
 from openlineage_pod.datasets import as_sources, dataset
+from openlineage_pod.events import json_ready
+from openlineage_pod.parent import AIRFLOW_MACROS as _MACROS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from openlineage_pod.datasets import DatasetSource
 
-__all__ = ["lineage_env", "literal_json", "rendered_json", "templated_json"]
-
-_MACROS = "macros.OpenLineageProviderPlugin"
+__all__ = ["lineage_env", "literal_json", "templated_json"]
 
 
 def lineage_env(
@@ -67,42 +67,33 @@ def lineage_env(
     }
     if job_name is not None:
         env[settings.JOB_NAME] = job_name
-    for variable, given in ((settings.INPUTS, as_sources(inputs)), (settings.OUTPUTS, as_sources(outputs))):
-        if given:
-            env[variable] = templated_json([_declared(source) for source in given])
+    for variable, given, side in ((settings.INPUTS, inputs, "inputs"), (settings.OUTPUTS, outputs, "outputs")):
+        if declared := [_declared(source, side) for source in as_sources(given)]:
+            env[variable] = templated_json(declared)
     if flush_timeout is not None:
         env[settings.FLUSH_TIMEOUT] = f"{flush_timeout:g}"
     return env
 
 
-def rendered_json(text: str) -> str:
-    """Return a template that renders to the JSON of what the template `text` renders to."""
-    return f"{{% filter tojson %}}{text}{{% endfilter %}}"
-
-
-def templated_json(value: Any, template: Callable[[str], str | None] = rendered_json) -> str:
-    """Return a template that renders to `value` as JSON, with the templates in its texts rendered.
+def templated_json(value: Any, *, rendered: bool = True) -> str:
+    """Return a template that renders to `value` as JSON, with the templates in its texts rendered or as they are.
 
     Jinja quotes a rendered text itself, as its values may hold whatever JSON escapes. Of another text it never sees a
     brace: what only looks like a template stays as it is. The space in front keeps the JSON a text in DAGs with
     `render_template_as_native_obj`, which take whatever reads as a Python literal for one.
-
-    Args:
-        value: Mappings, lists and scalars.
-        template: Returns for a text with braces the template of its JSON, or None where the text is no template.
-
     """
-    return f" {_templated(value, template)}"
+    return f" {_templated(value, rendered)}"
 
 
-def _templated(value: Any, template: Callable[[str], str | None]) -> str:
+def _templated(value: Any, rendered: bool) -> str:
     if isinstance(value, Mapping):
-        items = (f"{literal_json(str(key))}: {_templated(each, template)}" for key, each in value.items())
+        items = (f"{literal_json(str(key))}: {_templated(each, rendered)}" for key, each in value.items())
         return f"{{{', '.join(items)}}}"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_templated(each, template) for each in value)}]"
-    found = template(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else None
-    return literal_json(value) if found is None else found
+        return f"[{', '.join(_templated(each, rendered) for each in value)}]"
+    if rendered and isinstance(value, str) and ("{{" in value or "{%" in value):
+        return f"{{% filter tojson %}}{value}{{% endfilter %}}"
+    return literal_json(value)
 
 
 def literal_json(value: Any) -> str:
@@ -148,9 +139,9 @@ def _node(run_id: str, name: str, namespace: str, job_type: str) -> str:
     )
 
 
-def _declared(source: Any) -> Any:
+def _declared(source: Any, side: str) -> Any:
     """Return a dataset as the pod reads it: a URI as it is, so that templates in it are rendered first."""
     found = dataset(source)
     if found.problems:
         raise ValueError("; ".join(found.problems))
-    return source if isinstance(source, str) and "://" in source else found.to_dict("inputs")
+    return source if isinstance(source, str) and "://" in source else json_ready(found.to_dict(side))

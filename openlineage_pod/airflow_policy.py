@@ -21,6 +21,7 @@ from openlineage_pod import settings
 from openlineage_pod._guard import logger
 from openlineage_pod.airflow import lineage_env, literal_json, templated_json
 from openlineage_pod.datasets import dataset
+from openlineage_pod.events import json_ready
 from openlineage_pod.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _options() -> _Options | None:
 
     problems: list[str] = []
     variable = f"[{_SECTION}] inject"
-    inject = settings._boolean({variable: read("inject")}, variable, problems)
+    inject = settings.read_boolean({variable: read("inject")}, variable, problems)
     options = None
     if inject:
         secret = _secret(read("api_key_secret"), problems)
@@ -294,7 +295,7 @@ class _Task:
                 datasets.append(found)
         if not datasets:
             return None
-        text = templated_json(datasets, lambda _: None)
+        text = templated_json(datasets, rendered=False)
         if len(text) > _LONGEST:
             logger.warning("%s: its %s are too many for an environment variable, and left out", self._name, side)
             return None
@@ -311,7 +312,7 @@ def _dataset(declared: Any, side: str) -> Any:
     if not entry["namespace"] or any(mark in entry["namespace"] + entry["name"] for mark in ("{{", "{%")):
         return None
     # Whoever reads the task's rendered fields, or the pod's specification, reads it.
-    return Redactor().document(_plain(entry))
+    return Redactor().document(json_ready(entry))
 
 
 def _source(declared: Any, uri: str | None) -> Any:
@@ -329,15 +330,6 @@ def _source(declared: Any, uri: str | None) -> Any:
 
         converted = ExtractorManager.convert_to_ol_dataset(declared)
     return converted or uri or ""
-
-
-def _plain(value: Any) -> Any:
-    """Return JSON of what holds openlineage-python's facets."""
-    if hasattr(type(value), "__attrs_attrs__"):
-        from openlineage.client.serde import Serde
-
-        return Serde.to_dict(value)
-    return {key: _plain(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 @functools.cache
@@ -360,7 +352,11 @@ def _names(environment: Any) -> Iterator[str]:
 
 
 def _names_transport(named: set[str]) -> bool:
-    return settings.URL in named or settings.CONFIG in named or any(name.startswith("OPENLINEAGE__") for name in named)
+    return (
+        settings.URL in named
+        or settings.CONFIG in named
+        or any(name.startswith(settings.CLIENT_PREFIX) for name in named)
+    )
 
 
 def _part(whole: Any, name: str) -> Any:

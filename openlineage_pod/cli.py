@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# What asks the relay to end.
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: those of the process) and return its exit status."""
@@ -26,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if own == ["run"] and command:
         return _run(command, None)  # without argparse: the command starts 6 ms earlier
     if own[:1] == ["relay"]:
-        _hold_signals()
+        # It asks for them: as PID 1 it would never see those that come before that. Here there is no thread yet.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     parser = _parser()
     options, unknown = parser.parse_known_args(own)
     if options.command == "run" and not command:
@@ -43,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "relay":
             from openlineage_pod.relay import relay
 
-            return relay(options.directory, settings)
+            return relay(options.directory, settings, _STOP_SIGNALS)
         from openlineage_pod.replay import replay
 
         return replay(options.paths, os.environ, dry_run=options.dry_run)
@@ -65,20 +70,15 @@ def _run(command: list[str], options: argparse.Namespace | None) -> int:
     os._exit(code)
 
 
-def _hold_signals() -> None:
-    """Keep signals for the relay, which asks for them: as PID 1 it would never see those that come before that."""
-    import signal
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-
-
 def _read_settings() -> Settings:
     """Read the environment, and say what is wrong with it; raise that in strict mode."""
     from openlineage_pod._guard import logger
 
     settings = Settings.from_env()
     if settings.strict and settings.problems:
-        raise ConfigurationError("\n".join(settings.problems))
+        from openlineage_pod.runtime import refusal
+
+        raise refusal(settings, settings.problems)
     for problem in settings.problems:
         logger.warning("%s", problem)
     return settings

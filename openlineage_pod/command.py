@@ -18,12 +18,14 @@ from openlineage_pod.oom import count_oom_kills
 from openlineage_pod.parent import read_parent
 from openlineage_pod.process import Supervisor, block_signals
 from openlineage_pod.settings import Settings
+from openlineage_pod.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from openlineage_pod.process import Ended
     from openlineage_pod.reporter import Reporter
+    from openlineage_pod.runtime import Runtime
 
 __all__ = ["Plan", "RunOptions", "run_command"]
 
@@ -59,19 +61,20 @@ class RunOptions(NamedTuple):
 class Plan(NamedTuple):
     """What is settled before the command is spawned.
 
-    `identity` is that of its run, None if it is not reported; `problems` are about its names; `error` is what went
-    wrong here. `report` is the path of the file in which the command may tell more, empty if there is none. `oom_kills`
-    is the kernel's count before, None if unknown; `began` is the time, in Unix seconds and in monotonic ones;
-    `flush_timeout` the seconds that the end may take.
+    `environs` are its environment, and the plain one should the kernel find that too long. `began` is the time, in Unix
+    seconds and in monotonic ones; `runtime` is there already in strict mode. `identity` is that of its run, None if it
+    is not reported; `problems` are about its names. `report` is the path of the file in which the command may tell
+    more, empty if there is none; `oom_kills` is the kernel's count before, None if unknown. `error` is what went wrong.
     """
 
-    environ: dict[str, str]
+    environs: Sequence[Mapping[str, str]]
     began: tuple[float, float]
+    settings: Settings = Settings({})
+    runtime: Runtime | None = None
     identity: Identity | None = None
     problems: Sequence[str] = ()
     report: str = ""
     oom_kills: int | None = None
-    flush_timeout: float = 5.0
     error: Exception | None = None
 
 
@@ -89,7 +92,11 @@ def run_command(command: Sequence[str], options: RunOptions) -> int:
     mask = block_signals()
     plan = _plan(command, options)
     supervisor = Supervisor(
-        command, plan.environ, mask=mask, to_group=options.signal_group, kill_after=options.kill_after
+        command,
+        plan.environs,
+        mask=mask,
+        to_group=options.signal_group,
+        kill_after=options.kill_after,
     )
     ended = supervisor.start()
     sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -117,21 +124,22 @@ class _Reporting:
     def stopping(self, number: int, supervisor: Supervisor, since: float | None = None) -> None:
         """Note that the command was asked to end; never waits, for the next signal is to be forwarded at once."""
         since = since or time.monotonic()
+        is_making = self._thread.is_alive()  # asked first: it may come to its end meanwhile
         if self._reporter is not None:
             self._reporter.stopping(number, supervisor, since)
-        elif self._thread.is_alive():
+        elif is_making:
             supervisor.at(time.monotonic() + _AGAIN, lambda: self.stopping(number, supervisor, since))
 
     def end(self, ended: Ended) -> None:
         """Report how the command ended, within the flush timeout."""
         plan, _ = self._work
-        deadline = time.monotonic() + plan.flush_timeout
+        flush_timeout = plan.settings.flush_timeout
+        deadline = time.monotonic() + flush_timeout
         if self._thread.ident is not None:
-            self._thread.join(max(_LEAST, plan.flush_timeout))
+            self._thread.join(max(_LEAST, flush_timeout))
         if self._reporter is not None:
             self._reporter.end(ended, deadline)
-            return
-        if self._thread.is_alive():
+        elif self._thread.is_alive():
             _say("the run of the command is not reported: the imports for it take too long")
         if plan.report:
             with suppress(OSError):
@@ -160,9 +168,7 @@ def _say(what: str) -> None:
 
 
 def _plan(command: Sequence[str], options: RunOptions) -> Plan:
-    plan = Plan(dict(os.environ), (time.time(), time.monotonic()))
-    plan.environ.pop("", None)  # posix_spawn refuses it
-    _restore("LC_CTYPE", plan.environ)  # Python itself sets it where the locale is that of C (PEP 538)
+    plan = Plan([_inherited()], (time.time(), time.monotonic()))
     try:
         return _planned(plan, os.path.basename(command[0].rstrip("/")) or "command", options)
     except names.ConfigurationError:
@@ -173,10 +179,11 @@ def _plan(command: Sequence[str], options: RunOptions) -> Plan:
 
 def _planned(plan: Plan, name: str, options: RunOptions) -> Plan:
     settings = Settings.from_env()
+    plan = plan._replace(settings=settings)
     if settings.strict:
-        from openlineage_pod.runtime import runtime  # checks all of it, also the transport
+        from openlineage_pod.runtime import Runtime
 
-        runtime()
+        plan = plan._replace(runtime=Runtime(settings))  # checks all of it, also the transport
     if settings.disabled:
         return plan
     parent, _ = read_parent(settings.environ)  # its problems are reported with those of the settings
@@ -189,42 +196,44 @@ def _planned(plan: Plan, name: str, options: RunOptions) -> Plan:
         run_id=settings.run_id,
     )
     if settings.strict and problems:
-        raise names.ConfigurationError("\n".join(problems))
-    environ = identity.as_parent().child_env(plan.environ)
-    report = _new_report(identity.run_id)
+        from openlineage_pod.runtime import refusal
+
+        raise refusal(settings, problems)
+    (inherited,) = plan.environs
+    environ = identity.as_parent().child_env(inherited)
     environ.pop(names.REPORT, None)  # that of a wrapper around this one
+    plan = plan._replace(
+        environs=[environ, inherited], identity=identity, problems=problems, oom_kills=count_oom_kills()
+    )
+    report = _new_report()
     if report:
         environ[names.REPORT] = report
-    return plan._replace(
-        environ=environ,
-        identity=identity,
-        problems=problems,
-        report=report,
-        oom_kills=count_oom_kills(),
-        flush_timeout=settings.flush_timeout,
-    )
+    return plan._replace(report=report)
 
 
-def _new_report(run_id: str) -> str:
+def _new_report() -> str:
     """Make the file for what the command reports; empty if there is no place for it.
 
-    By hand, because the import of tempfile costs the command 6 ms. The name is our run's, so nobody can know it before.
+    By hand, because the import of tempfile costs the command 6 ms. Nobody can know its name before.
     """
     for directory in filter(None, (os.environ.get("TMPDIR"), *_TEMPORARY)):
         with suppress(OSError, ValueError):
-            path = os.path.join(os.path.abspath(directory), f"openlineage-pod-{run_id}.jsonl")
+            path = os.path.join(os.path.abspath(directory), f"openlineage-pod-{new_uuid7()}.jsonl")
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             return path
     return ""
 
 
-def _restore(variable: str, environ: dict[str, str]) -> None:
-    """Give a variable the value that this process was started with, or none."""
+def _inherited() -> dict[str, str]:
+    """Return the environment that this process was started with."""
+    environ = dict(os.environ)
+    environ.pop("", None)  # posix_spawn refuses it
     with suppress(OSError), open("/proc/self/environ", "rb") as file:
         entries = file.read().split(b"\0")
-        environ.pop(variable, None)
+        environ.pop("LC_CTYPE", None)  # Python itself sets it where the locale is that of C (PEP 538)
         for entry in entries:
             name, _, value = entry.partition(b"=")
-            if name == variable.encode():
-                environ[variable] = os.fsdecode(value)
+            if name == b"LC_CTYPE":
+                environ["LC_CTYPE"] = os.fsdecode(value)
                 break
+    return environ

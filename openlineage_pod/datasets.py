@@ -63,7 +63,7 @@ _EXAMPLES = '"postgres://warehouse:5432/crm.public.accounts", "s3://lake/account
 
 
 class Dataset(NamedTuple):
-    """One dataset with its facets, JSON-ready; made by `dataset()`.
+    """One dataset with its facets; made by `dataset()`.
 
     `facets` describe it as such (schema, columnLineage, …), `statistics` what this run read from it or wrote to it.
     """
@@ -86,7 +86,7 @@ class Dataset(NamedTuple):
         )
 
     def to_dict(self, side: str) -> dict[str, Any]:
-        """Return an entry of an event's `inputs` or `outputs` (the value of `side`), JSON-ready."""
+        """Return an entry of an event's `inputs` or `outputs` (the value of `side`)."""
         entry: dict[str, Any] = {"namespace": self.namespace, "name": self.name}
         if self.facets:
             entry["facets"] = dict(self.facets)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openlineage_pod.datasets import Dataset
     from openlineage_pod.parent import ParentContext
 
-__all__ = ["Draft", "is_event", "last_will", "to_document", "to_run_event"]
+__all__ = ["Draft", "is_event", "job_type", "json_ready", "last_will", "to_document", "to_run_event"]
 
 
 _DEEPEST = 64
@@ -51,8 +51,6 @@ def to_document(draft: Draft) -> dict[str, Any]:
     if draft.parent is not None:
         # On every event: one without it would make a second job in Marquez, beside the child of the Airflow task.
         run_facets["parent"] = draft.parent.to_facet()
-    # All three fields: Marquez and Datadog read them all.
-    job_type = facet("JobTypeJobFacet", processingType="BATCH", integration="KUBERNETES_POD", jobType="JOB")
     odd: set[str] = set()
     document = {
         "eventType": draft.event_type,
@@ -63,7 +61,7 @@ def to_document(draft: Draft) -> dict[str, Any]:
         "job": {
             "namespace": draft.job_namespace,
             "name": draft.job_name,
-            "facets": _facets({"jobType": job_type, **draft.job_facets}, odd),
+            "facets": _facets({"jobType": job_type("JOB"), **draft.job_facets}, odd),
         },
         "inputs": [_Plain(odd).of(dataset.to_dict("inputs")) for dataset in draft.inputs],
         "outputs": [_Plain(odd).of(dataset.to_dict("outputs")) for dataset in draft.outputs],
@@ -76,6 +74,11 @@ def to_document(draft: Draft) -> dict[str, Any]:
             ", ".join(sorted(odd)),
         )
     return document
+
+
+def job_type(kind: str) -> dict[str, Any]:
+    """Return the facet of a job of this kind; all three fields, as Marquez and Datadog read them all."""
+    return facet("JobTypeJobFacet", processingType="BATCH", integration="KUBERNETES_POD", jobType=kind)
 
 
 def last_will(start: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +115,11 @@ def is_event(document: Any) -> bool:
     except (KeyError, TypeError, IndexError):
         return False
     return all(isinstance(text, str) for text in texts)
+
+
+def json_ready(value: Any) -> Any:
+    """Return `value`, such as an entry with openlineage-python's facets, as data that has a JSON form."""
+    return _Plain(set()).of(value)
 
 
 class _Plain:

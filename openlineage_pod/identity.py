@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from openlineage_pod.parent import ParentContext
-from openlineage_pod.settings import name_fault
+from openlineage_pod.settings import MAX_NAME, name_fault
 from openlineage_pod.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
     from openlineage_pod.settings import Settings
 
 __all__ = ["Identity", "identify"]
+
+_LONGEST_DEFAULT = 255
 
 
 class Identity(NamedTuple):
@@ -27,7 +29,7 @@ class Identity(NamedTuple):
 
     def as_parent(self) -> ParentContext:
         """Return what the children of this run need to know of it; they have the same root as this run."""
-        root = self.parent and (self.parent.root or self.parent._replace(root=None))
+        root = self.parent and (self.parent.root or self.parent)
         return ParentContext(self.run_id, self.job_name, self.job_namespace, root=root)
 
 
@@ -57,12 +59,19 @@ def identify(
     """
     problems: list[str] = []
     name = _checked("job name", job_name, problems) or (None if nested else settings.job_name)
-    fallback = f"{parent.job_name}.{default_name}" if parent else default_name
+    fallback = _below(parent, default_name)
     if not name or (parent and name == parent.job_name):
         name = fallback
     namespace = _checked("namespace", job_namespace, problems) or settings.namespace
     namespace = namespace or (parent and parent.job_namespace) or "default"
     return Identity(run_id or new_uuid7(), name, namespace, parent), problems
+
+
+def _below(parent: ParentContext | None, name: str) -> str:
+    """Return a name for the child of a parent, made fit to be one."""
+    if name_fault(name) or len(name) > _LONGEST_DEFAULT:  # that of a file may hold any byte
+        name = "".join(each if each.isprintable() and each not in "{}" else "?" for each in name)[:_LONGEST_DEFAULT]
+    return f"{parent.job_name[: MAX_NAME - len(name) - 1]}.{name}" if parent else name
 
 
 def _checked(what: str, value: str | None, problems: list[str]) -> str | None:

@@ -22,7 +22,7 @@ def count_oom_kills() -> int | None:
 
 def _memory_files() -> Iterable[str]:
     # In a container the group is the root of what is mounted; else /proc says where it is.
-    with suppress(OSError), open("/proc/self/cgroup") as file:
+    with suppress(OSError, ValueError), open("/proc/self/cgroup") as file:
         for line in file:
             _, controllers, group = line.strip().split(":", 2)
             if not controllers:

@@ -20,9 +20,9 @@ from openlineage_pod.spec import complete_facet, facet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ParentContext", "read_parent"]
+__all__ = ["AIRFLOW_MACROS", "ParentContext", "read_parent"]
 
-_MACROS = "macros.OpenLineageProviderPlugin"
+AIRFLOW_MACROS = "macros.OpenLineageProviderPlugin"
 _EXAMPLE_CONTEXT = (
     '{"parent": {"run": {"runId": "01938a60-0000-7000-8000-000000000000"}, '
     '"job": {"namespace": "default", "name": "my_dag.my_task"}}}'
@@ -201,7 +201,7 @@ def _from_id(environ: Mapping[str, str], variable: str, macro: str, problems: li
     problems.append(
         f"{variable}={settings.quoted(value)} {fault}. "
         f"Example: {variable}=default/my_dag.my_task/01938a60-0000-7000-8000-000000000000, "
-        f"in Airflow {variable}='{{{{ {_MACROS}.{macro}(task_instance) }}}}'"
+        f"in Airflow {variable}='{{{{ {AIRFLOW_MACROS}.{macro}(task_instance) }}}}'"
     )
     return None
 
@@ -226,8 +226,8 @@ def _from_parts(
     if missing:
         problems.append(
             f"{missing[0]} is missing, though its counterpart is set; the link needs both. "
-            f"In Airflow: {name_variable}='{{{{ {_MACROS}.{macro}_job_name(task_instance) }}}}', "
-            f"{run_variable}='{{{{ {_MACROS}.{macro}_run_id(task_instance) }}}}'"
+            f"In Airflow: {name_variable}='{{{{ {AIRFLOW_MACROS}.{macro}_job_name(task_instance) }}}}', "
+            f"{run_variable}='{{{{ {AIRFLOW_MACROS}.{macro}_run_id(task_instance) }}}}'"
         )
     if run_id is None or name is None:
         return None
@@ -239,5 +239,5 @@ def _no_uuid(value: object, macro: str) -> str:
     shown = settings.quoted(value) if isinstance(value, str) else type(value).__name__
     return (
         f"is no UUID ({shown}); Airflow's own run_id is none, "
-        f"the macro {{{{ {_MACROS}.{macro}(task_instance) }}}} gives the right one"
+        f"the macro {{{{ {AIRFLOW_MACROS}.{macro}(task_instance) }}}} gives the right one"
     )

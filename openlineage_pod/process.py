@@ -55,7 +55,7 @@ class Supervisor:
 
     Args:
         command: the program, looked up in PATH, and its arguments.
-        environ: its environment.
+        environs: its environment, and others to be tried in turn where the kernel finds it too long.
         mask: its signal mask: the one of this process before `block_signals`.
         to_group: forward signals to the command's whole process group, which then is one of its own.
         kill_after: seconds after a stop signal until the command gets SIGKILL; None: never.
@@ -65,14 +65,14 @@ class Supervisor:
     def __init__(
         self,
         command: Sequence[str],
-        environ: Mapping[str, str],
+        environs: Sequence[Mapping[str, str]],
         *,
         mask: set[int],
         to_group: bool = False,
         kill_after: float | None = None,
     ) -> None:
         self._command = list(command)
-        self._environ = environ
+        self._environs = list(environs)
         self._mask = mask
         self._to_group = to_group
         self._kill_after = kill_after
@@ -127,12 +127,15 @@ class Supervisor:
             return os.posix_spawnp(
                 command[0],
                 command,
-                self._environ,
+                self._environs[0],
                 setsigmask=self._mask,
                 setsigdef=defaults,
                 **group,  # type: ignore[arg-type]
             )
         except OSError as error:
+            if error.errno == errno.E2BIG and self._environs[1:]:
+                del self._environs[0]
+                return self._spawn(command)
             # A script without a #! line: as execvp(3) and every shell do.
             if error.errno != errno.ENOEXEC or command[0] == "/bin/sh":
                 raise
@@ -211,7 +214,9 @@ class Supervisor:
         is_for_us = number == signal.SIGHUP and os.getsid(0) == os.getpid()
         if received.si_code != _SI_KERNEL or self._to_group or is_for_us:
             self._send(number)
-        if number in STOP_SIGNALS and (self._stopped_by is None or number == signal.SIGTERM != self._stopped_by):
+        # What was ignored when this process began, as under nohup, the command has inherited so: it asks for nothing.
+        is_stop = number in STOP_SIGNALS and signal.getsignal(number) is not signal.SIG_IGN
+        if is_stop and (self._stopped_by is None or number == signal.SIGTERM != self._stopped_by):
             self._stopped_by = number
             if self._kill_after is not None:
                 self.at(time.monotonic() + self._kill_after, self._kill)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded, logger
+from openlineage_pod._stderr import write_stderr
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.retry import RetryPolicy
 from openlineage_pod.delivery.spool import Spool
@@ -21,7 +21,7 @@ from openlineage_pod.redaction import Redactor
 from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from openlineage_pod.settings import Settings
 
@@ -38,8 +38,8 @@ _LAST_PASS = 2.0
 _LATE = 0.2
 
 
-def relay(path: str, settings: Settings) -> int:
-    """Deliver what appears in the spool at `path` until SIGTERM or SIGINT, then what is left; return the exit status.
+def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals]) -> int:
+    """Deliver what appears in the spool at `path` until told to stop, then what is left; return the exit status.
 
     A run whose process has ended without a word gets the end that the process prepared for this case: ABORT if it was
     asked to stop, else FAIL. After the signal, living processes have the grace period to report themselves; then
@@ -48,6 +48,7 @@ def relay(path: str, settings: Settings) -> int:
     Args:
         path: the spool directory; made where it is missing.
         settings: the transport, the grace period and the limits.
+        stop_signals: what tells it to stop; the caller has blocked them, before there was any thread.
 
     Returns:
         0 if nothing is left in the spool, else 1.
@@ -57,9 +58,6 @@ def relay(path: str, settings: Settings) -> int:
         OSError: The directory cannot be used.
 
     """
-    # Before anything else, and for all threads: a signal waits until we ask for it.
-    stop_signals = (signal.SIGTERM, signal.SIGINT)
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     backend = connect(settings.environ)
     if backend is None:
         raise ConfigurationError(NOT_CONFIGURED)
@@ -76,7 +74,7 @@ def relay(path: str, settings: Settings) -> int:
     left = len(spool.entries())
     spool.release()
     if left:
-        print(f"openlineage-pod relay: {left} events are left in {path}", file=sys.stderr)
+        write_stderr(f"openlineage-pod relay: {left} events are left in {path}\n", time.monotonic() + _LATE)
     return 1 if left else 0
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 from openlineage_pod import settings as names
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod.datasets import dataset
+from openlineage_pod.events import job_type
 from openlineage_pod.oom import count_oom_kills
 from openlineage_pod.outcome import COMPLETE, Outcome
 from openlineage_pod.run import new_run, start_run
-from openlineage_pod.runtime import runtime
+from openlineage_pod.runtime import Runtime
 
 if TYPE_CHECKING:
     from openlineage_pod.command import Plan, RunOptions
@@ -35,7 +37,6 @@ _LONGEST_TERMINATION_MESSAGE = 4096
 _LONGEST_REPORT = 16 * 1024 * 1024
 _KILLED = 128 + signal.SIGKILL
 _LANGUAGE = "COMMAND"
-_JOB_TYPE = {"processingType": "BATCH", "integration": "KUBERNETES_POD", "jobType": "COMMAND"}
 
 
 class Reporter:
@@ -50,28 +51,31 @@ class Reporter:
     def __init__(self, plan: Plan, options: RunOptions) -> None:
         self._plan = plan
         self._options = options
+        self._runtime: Runtime | None = None
         self._run: LineageRun | None = None
         self._stop_deadline: float | None = None
         self._reserve = 0.0
+        self._last_chance: threading.Thread | None = None
         with guarded("report the start of the command"):
             self._start()
 
     def _start(self) -> None:
         if self._plan.error is not None:
             raise self._plan.error
-        current = runtime()  # also says what is wrong with the settings, and that they disable us
+        # Not that of the process: this one ends by os._exit, and its signals are the supervisor's.
+        self._runtime = self._plan.runtime or Runtime(self._plan.settings)
         if self._plan.identity is None:
             return
         for problem in self._plan.problems:
             logger.warning("%s", problem)
         self._run = new_run(
-            current,
+            self._runtime,
             self._plan.identity,
+            began=self._plan.began,
             inputs=self._options.inputs,
             outputs=self._options.outputs,
-            job_facets={"jobType": _JOB_TYPE},
+            job_facets={"jobType": job_type("COMMAND")},
         )
-        self._run._started_at, self._run._started_clock = self._plan.began
         start_run(self._run)
 
     def stopping(self, number: int, supervisor: Supervisor, since: float) -> None:
@@ -90,54 +94,68 @@ class Reporter:
             self._run._bequeath(aborted)
             if number != signal.SIGTERM:  # only that one is followed by a SIGKILL
                 return
-            grace = runtime().settings.grace_period
+            grace = self._plan.settings.grace_period
             self._reserve = min(_RESERVE, grace / 2)
             self._stop_deadline = since + grace - self._reserve
-            supervisor.at(self._stop_deadline, lambda: self._end(aborted))
+            supervisor.at(self._stop_deadline, lambda: self._take_last_chance(aborted))
+
+    def _take_last_chance(self, aborted: Outcome) -> None:
+        """Report the end before the SIGKILL, on a thread: this one goes on with the signals."""
+
+        def take() -> None:
+            self._end(aborted, time.monotonic() + _LEAST)
+            self._deliver(time.monotonic() + self._reserve * 2 / 3)
+
+        with guarded("report the end of the command"):
+            self._last_chance = threading.Thread(target=take, name="openlineage-pod-last-chance", daemon=True)
+            self._last_chance.start()
 
     def end(self, ended: Ended, deadline: float) -> None:
         """Report how the command ended, deliver until the deadline, and leave a termination message."""
-        if self._run is not None:
-            with guarded("report the end of the command"):
-                self._report_end(ended, deadline)
-
-    def _report_end(self, ended: Ended, end: float) -> None:
+        if self._run is None:
+            return
         now = time.monotonic()
         if self._stop_deadline is not None:
-            end = min(end, max(now + _LEAST, self._stop_deadline + self._reserve * 2 / 3))
-        with guarded(f"read what the command reported in {names.REPORT}"):
-            self._read_report(now + max(_LEAST, (end - now) / 2))
+            deadline = min(deadline, max(now + _LEAST, self._stop_deadline + self._reserve * 2 / 3))
         outcome = _outcome_of(ended, self._options, oom=self._ran_out_of_memory())
-        self._end(outcome)
+        if self._last_chance is None:
+            self._end(outcome, now + max(_LEAST, (deadline - now) / 2))
+        elif self._last_chance.ident is not None:
+            self._last_chance.join(max(0.0, deadline - now))
         if outcome.state != "COMPLETE":
             with suppress(OSError):
-                _leave_last_word(outcome.message)
-        runtime().delivery.close(max(0.0, end - time.monotonic()))
+                _leave_termination_message(outcome.message)
+        self._deliver(deadline)
 
     def _ran_out_of_memory(self) -> bool | None:
         before, after = self._plan.oom_kills, count_oom_kills()
         return None if before is None or after is None else after > before
 
-    def _end(self, outcome: Outcome) -> None:
-        with guarded("report the end of the command"):
-            if self._run is not None:
-                self._run._end(outcome)
-
-    def _read_report(self, deadline: float) -> None:
-        if not self._plan.report or self._run is None:
+    def _end(self, outcome: Outcome, deadline: float) -> None:
+        """Report the end; `deadline` is for reading what the command has told."""
+        if self._run is None:
             return
-        try:
-            # Not blocking: the command may have put a pipe in its place.
-            descriptor = os.open(self._plan.report, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise OSError("it is no file any more")
-                size = os.fstat(descriptor).st_size
-                lines = file.read(min(size, _LONGEST_REPORT)).split(b"\n")
-                is_cut = size > _LONGEST_REPORT
-        finally:
-            with suppress(OSError):
-                os.unlink(self._plan.report)
+        with guarded(f"read what the command reported in {names.REPORT}"):
+            self._read_report(self._run, deadline)
+        with guarded("report the end of the command"):
+            self._run._end(outcome)
+
+    def _deliver(self, deadline: float) -> None:
+        if self._runtime is not None:
+            with guarded("deliver the end of the command"):
+                self._runtime.delivery.close(max(0.0, deadline - time.monotonic()))
+
+    def _read_report(self, run: LineageRun, deadline: float) -> None:
+        if not self._plan.report:
+            return
+        # Not blocking: the command may have put a pipe in its place.
+        descriptor = os.open(self._plan.report, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError("it is no file any more")
+            size = os.fstat(descriptor).st_size
+            lines = file.read(min(size, _LONGEST_REPORT)).split(b"\n")
+            is_cut = size > _LONGEST_REPORT
         if is_cut:
             del lines[-1]
         for number, line in enumerate(lines, 1):
@@ -145,7 +163,7 @@ class Reporter:
                 is_cut, lines = True, lines[: number - 1]
                 break
             if line.strip():
-                self._merge(self._run, line.decode("utf-8", "replace"), f"line {number} of {names.REPORT}")
+                self._merge(run, line.decode("utf-8", "replace"), f"line {number} of {names.REPORT}")
         if is_cut:
             logger.warning("%s is too long; what follows line %d is ignored", names.REPORT, len(lines))
 
@@ -216,9 +234,9 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def _leave_last_word(message: str) -> None:
+def _leave_termination_message(message: str) -> None:
     """Write to where Kubernetes and Airflow look for the reason of a failure, unless the command did."""
     if os.path.exists(_TERMINATION_LOG) and os.path.getsize(_TERMINATION_LOG) == 0:
         # Not blocking: a pipe that nobody reads must not hold up the end.
         with open(os.open(_TERMINATION_LOG, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), "w", encoding="utf-8") as file:
-            file.write(message.encode()[:_LONGEST_TERMINATION_MESSAGE].decode("utf-8", "ignore"))
+            file.write(message.encode("utf-8", "replace")[:_LONGEST_TERMINATION_MESSAGE].decode("utf-8", "ignore"))

@@ -52,7 +52,7 @@ class LineageRun:
 
     """
 
-    def __init__(self, identity: Identity, runtime: Runtime | None) -> None:
+    def __init__(self, identity: Identity, runtime: Runtime | None, began: tuple[float, float] | None = None) -> None:
         self.run_id, self.job_name, self.job_namespace, self.parent = identity
         self._identity = identity
         self._runtime = runtime
@@ -63,8 +63,7 @@ class LineageRun:
         self._run_facets: dict[str, Any] = {}
         self._job_facets: dict[str, Any] = {}
         self._declared: Outcome | None = None
-        self._started_at = time.time()
-        self._started_clock = time.monotonic()
+        self._started_at, self._started_clock = began or (time.time(), time.monotonic())
         # Whoever takes the token ends the run. A pop is atomic, so also when a signal handler ends the run while the
         # body is leaving it, there is one terminal event.
         self._open_token = [True]
@@ -304,13 +303,17 @@ def new_run(
     identity: Identity,
     enclosing: LineageRun | None = None,
     *,
+    began: tuple[float, float] | None = None,
     inputs: Iterable[DatasetSource] = (),
     outputs: Iterable[DatasetSource] = (),
     run_facets: Mapping[str, Any] | None = None,
     job_facets: Mapping[str, Any] | None = None,
 ) -> LineageRun:
-    """Make the run of an identity, with the datasets that the DAG declared if no run encloses it."""
-    run = LineageRun(identity, runtime)
+    """Make the run of an identity, with the datasets that the DAG declared if no run encloses it.
+
+    `began` is its time, in Unix seconds and in monotonic ones (default: now).
+    """
+    run = LineageRun(identity, runtime, began)
     run._enclosing = enclosing
     if enclosing is None:
         for source in runtime.settings.inputs:

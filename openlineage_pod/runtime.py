@@ -26,12 +26,12 @@ from openlineage_pod.settings import ConfigurationError, Settings
 from openlineage_pod.sigterm import watch_sigterm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from openlineage_pod.delivery.transport import Backend
     from openlineage_pod.run import LineageRun
 
-__all__ = ["Runtime", "existing_runtime", "replace_runtime", "runtime"]
+__all__ = ["Runtime", "existing_runtime", "refusal", "replace_runtime", "runtime"]
 
 
 # After the flush timeout a report of SIGTERM that still runs waits for something that will not come.
@@ -90,9 +90,14 @@ def _check(settings: Settings, problems: list[str], connect: Callable[[Mapping[s
     for source in (*settings.inputs, *settings.outputs):
         problems.extend(f"OPENLINEAGE_POD_INPUTS or _OUTPUTS: {problem}" for problem in dataset(source).problems)
     if problems:
-        raise ConfigurationError(Redactor(configured_secrets(settings.environ)).text("\n".join(problems)))
+        raise refusal(settings, problems)
     if not settings.disabled and connect(settings.environ) is None:
         raise ConfigurationError(NOT_CONFIGURED)
+
+
+def refusal(settings: Settings, problems: Iterable[str]) -> ConfigurationError:
+    """Return what strict mode raises for these problems, without credentials."""
+    return ConfigurationError(Redactor(configured_secrets(settings.environ)).text("\n".join(problems)))
 
 
 def _is_multiprocessing_child() -> bool:

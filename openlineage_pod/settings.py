@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ConfigurationError", "Settings", "canonical_uuid", "name_fault", "quoted", "read_name"]
+__all__ = ["ConfigurationError", "Settings", "canonical_uuid", "name_fault", "quoted", "read_boolean", "read_name"]
 
 CONTEXT = "OPENLINEAGE_CONTEXT"
 """Who started this pod, as the standard JSON: `{"parent": {"run", "job", "root": {"run", "job"}}}`."""
@@ -38,11 +38,13 @@ INPUTS = "OPENLINEAGE_POD_INPUTS"
 OUTPUTS = "OPENLINEAGE_POD_OUTPUTS"
 """Datasets that the DAG declared as outputs, a JSON array; added to the outermost run."""
 URL = "OPENLINEAGE_URL"
-"""The backend; this one and the next three are openlineage-python's own, as all that begin with OPENLINEAGE__."""
+"""The backend; this one and the next three are openlineage-python's own, as all that begin with `CLIENT_PREFIX`."""
 ENDPOINT = "OPENLINEAGE_ENDPOINT"
 """The path below the URL (default `api/v1/lineage`)."""
 API_KEY = "OPENLINEAGE_API_KEY"
 """Sent as a bearer token."""
+CLIENT_PREFIX = "OPENLINEAGE__"
+"""Prefix of openlineage-python's configuration in parts, such as `OPENLINEAGE__TRANSPORT__TYPE`."""
 CONFIG = "OPENLINEAGE_CONFIG"
 """openlineage-python's configuration file."""
 FLUSH_TIMEOUT = "OPENLINEAGE_POD_FLUSH_TIMEOUT"
@@ -80,7 +82,10 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 class ConfigurationError(ValueError):
-    """A wrong or missing setting. Raised only with `OPENLINEAGE_POD_STRICT=true`, else it is a warning."""
+    """A wrong or missing setting.
+
+    It reaches a job with `OPENLINEAGE_POD_STRICT=true` only, else it is a warning; `relay` and `replay` end with it.
+    """
 
 
 def quoted(value: str) -> str:
@@ -126,7 +131,7 @@ class Settings(NamedTuple):
             namespace=read_name(environ, NAMESPACE, "my-namespace", problems),
             job_name=read_name(environ, JOB_NAME, "ingest_accounts", problems),
             run_id=_run_id(environ, problems),
-            disabled=_boolean(environ, DISABLED, problems),
+            disabled=read_boolean(environ, DISABLED, problems),
             inputs=_datasets(environ, INPUTS, problems),
             outputs=_datasets(environ, OUTPUTS, problems),
             flush_timeout=_seconds(environ, FLUSH_TIMEOUT, _DEFAULT_FLUSH_TIMEOUT, problems),
@@ -134,9 +139,9 @@ class Settings(NamedTuple):
             spool_dir=_path(environ, SPOOL_DIR, problems),
             spool_max_bytes=_bytes(environ, SPOOL_MAX_BYTES, _DEFAULT_SPOOL_BYTES, problems),
             max_event_bytes=_bytes(environ, MAX_EVENT_BYTES, _DEFAULT_EVENT_BYTES, problems),
-            redact=_boolean(environ, REDACT, problems, default=True),
+            redact=read_boolean(environ, REDACT, problems, default=True),
             grace_period=_seconds(environ, GRACE_PERIOD, _DEFAULT_GRACE_PERIOD, problems),
-            strict=_boolean(environ, STRICT, problems),
+            strict=read_boolean(environ, STRICT, problems),
             problems=tuple(problems),
         )
 
@@ -214,7 +219,8 @@ def _run_id(environ: Mapping[str, str], problems: list[str]) -> str | None:
     return run_id
 
 
-def _boolean(environ: Mapping[str, str], variable: str, problems: list[str], *, default: bool = False) -> bool:
+def read_boolean(environ: Mapping[str, str], variable: str, problems: list[str], *, default: bool = False) -> bool:
+    """Return whether a variable says true; `problems` says so if it is neither true nor false."""
     value = environ.get(variable, "").strip().lower()
     if value in (*_TRUE, *_FALSE):
         return value in _TRUE

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 import jinja2.nativetypes
 import pytest
+from openlineage.client import event_v2
+from openlineage.client.facet_v2 import schema_dataset
 
-from openlineage_pod import ParentContext
+from openlineage_pod import ParentContext, dataset
 from openlineage_pod.airflow import lineage_env
 from openlineage_pod.settings import Settings
 
@@ -116,6 +119,21 @@ def test_options() -> None:
     assert found.inputs[0] == "s3://lake/2"
     assert found.inputs[1] == {"namespace": "postgres://warehouse:5432", "name": "crm.public.accounts"}
     assert found.outputs == ("s3://lake/out",)
+
+
+def test_described_datasets() -> None:
+    """What is known of a declared dataset reaches the pod on its own side, facets of openlineage-python too."""
+    columns = schema_dataset.SchemaDatasetFacet(fields=[schema_dataset.SchemaDatasetFacetFields("id", "bigint")])
+    quality: Any = {"quality": {"passed": 7}}
+    ours = dataset("s3://lake/out", rows=10, facets={"schema": columns, "checked": {"at": date(2026, 1, 2)}})
+    theirs: Any = event_v2.OutputDataset("s3://lake", "theirs", outputFacets=quality)
+    found = Settings.from_env(rendered(lineage_env(outputs=[ours, theirs]), "2.8.0"))
+    assert found.problems == ()
+    first, second = (dataset(each).to_dict("outputs") for each in found.outputs)
+    assert first["outputFacets"]["outputStatistics"]["rowCount"] == 10
+    assert first["facets"]["schema"]["fields"] == [{"name": "id", "type": "bigint", "fields": []}]
+    assert first["facets"]["checked"]["at"] == "2026-01-02"
+    assert second["outputFacets"]["quality"]["passed"] == 7
 
 
 def test_rendered_names_are_quoted() -> None:

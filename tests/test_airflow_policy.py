@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from datetime import date
+from typing import Any
+
+from openlineage.client.event_v2 import Dataset
+from openlineage.client.facet_v2 import dataset_version_dataset
+
+from openlineage_pod import airflow_policy
 
 _LOOK = """
 import sys
@@ -25,3 +33,14 @@ def test_nothing_is_needed_and_nothing_raised() -> None:
     assert done.stdout == "{} []\n"
     [line] = done.stderr.splitlines()
     assert line.startswith("openlineage_pod: task etl.ingest: could not link it to its pod (ModuleNotFoundError: ")
+
+
+def test_facets_of_a_declared_dataset() -> None:
+    """A facet with objects and dates that an inlet brings along is plain JSON, and costs the task nothing."""
+    facets: dict[str, Any] = {
+        "checked": {"times": [date(2026, 1, 2)]},
+        "version": dataset_version_dataset.DatasetVersionDatasetFacet("7"),
+    }
+    entry = airflow_policy._dataset(Dataset("s3://lake", "in", facets=facets), "inputs")
+    assert json.loads(json.dumps(entry))["facets"]["checked"] == {"times": ["2026-01-02"]}
+    assert entry["facets"]["version"]["datasetVersion"] == "7"

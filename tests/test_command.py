@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,8 @@ import pytest
 from openlineage_pod import command as wrapper
 from openlineage_pod import oom, reporter
 from openlineage_pod.command import RunOptions
-from openlineage_pod.process import Ended
+from openlineage_pod.process import Ended, Supervisor
+from openlineage_pod.runtime import existing_runtime
 from tests.integration.wrapping import message, wrapped
 
 if TYPE_CHECKING:
@@ -171,9 +173,61 @@ def test_long_termination_message(letter: str, tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "termination-log"
     path.touch()
     monkeypatch.setattr(reporter, "_TERMINATION_LOG", str(path))
-    reporter._leave_last_word("." + letter * 5000)
+    reporter._leave_termination_message("." + letter * 5000)
     assert 4090 < path.stat().st_size <= 4096
     assert path.read_text(encoding="utf-8").strip(".") == letter * ((path.stat().st_size - 1) // len(letter.encode()))
+
+
+def test_termination_message_with_any_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Recorded
+) -> None:
+    """A file name that is no text costs neither the termination message nor an event."""
+    path = tmp_path / "termination-log"
+    path.touch()
+    monkeypatch.setattr(reporter, "_TERMINATION_LOG", str(path))
+    Reported().end(Ended(127, error="no-such-caf\udce9: No such file or directory"))
+    assert path.read_text() == "the command could not be started: no-such-caf?: No such file or directory"
+    assert [event["eventType"] for event in recorded.events] == ["START", "FAIL"]
+
+
+# --- while it is being made
+
+
+def test_stop_signal_while_the_reporter_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal is noted also if the reporter is there between two looks."""
+    noted: list[int] = []
+
+    class Maker:
+        """The thread that makes the reporter; it comes to its end when somebody asks."""
+
+        ident = None
+
+        def __init__(self, **_: Any) -> None:
+            """Take what a thread takes."""
+
+        def start(self) -> None:
+            """Begin."""
+
+        def is_alive(self) -> bool:
+            reporting._reporter = reporter.Reporter.__new__(reporter.Reporter)
+            return False
+
+    monkeypatch.setattr(threading, "Thread", Maker)
+    monkeypatch.setattr(reporter.Reporter, "stopping", lambda _self, number, *_: noted.append(number))
+    reporting = wrapper._Reporting(wrapper._plan(["true"], RunOptions()), RunOptions())
+    reporting.stopping(signal.SIGTERM, Supervisor(["true"], [{}], mask=set()))
+    assert noted == [signal.SIGTERM]
+
+
+def test_reporter_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, swallowed: list[Exception]) -> None:
+    """The file for the command's report is gone at the end also where nobody reads it."""
+    monkeypatch.setattr(reporter, "new_run", None)
+    reported = Reported()
+    assert reported.path.exists()
+    reported.end()
+    assert not reported.path.exists()
+    assert [type(error) for error in swallowed] == [TypeError]
+    swallowed.clear()
 
 
 # --- the report of the command
@@ -183,9 +237,10 @@ class Reported:
     """A command that is reported in this process; what it tells is written by hand."""
 
     def __init__(self) -> None:
-        plan = wrapper._plan(["/usr/bin/load"], RunOptions())
-        self.path = Path(plan.environ[NAME])
-        self._reporter = reporter.Reporter(plan, RunOptions())
+        plan = wrapper._plan(["/usr/bin/load"], RunOptions())._replace(runtime=existing_runtime())
+        self.path = Path(plan.environs[0][NAME])
+        self._reporting = wrapper._Reporting(plan, RunOptions())
+        self._reporting._thread.join()  # the time of START is to be before all that follows
 
     def clean_up(self) -> None:
         """Remove what the command has put in the place of the file."""
@@ -196,7 +251,7 @@ class Reported:
 
     def end(self, ended: Ended = Ended(0)) -> None:  # noqa: B008  immutable
         """End the command."""
-        self._reporter.end(ended, time.monotonic() + 5)
+        self._reporting.end(ended)
 
 
 @pytest.fixture

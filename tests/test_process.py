@@ -619,7 +619,7 @@ def test_it_goes_on_once(options: tuple[str, ...], how: bytes, shell: Callable[.
 
 def test_wrong_durations() -> None:
     """Timers bear any time, also one that is long past or never comes."""
-    supervisor = Supervisor(["true"], {}, mask=set())
+    supervisor = Supervisor(["true"], [{}], mask=set())
     acted: list[str] = []
     supervisor.at(time.monotonic() - 1, lambda: acted.append("past"))
     supervisor.at(time.monotonic() + 3600, lambda: acted.append("future"))

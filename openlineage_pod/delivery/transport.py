@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["NOT_CONFIGURED", "Backend", "configured_secrets", "connect", "describe"]
 
 NOT_CONFIGURED = (
-    "no OpenLineage transport is configured, so events are only printed; set OPENLINEAGE_URL "
+    "no OpenLineage transport is configured; set OPENLINEAGE_URL "
     "(for example OPENLINEAGE_URL=http://marquez:5000), OPENLINEAGE_CONFIG or OPENLINEAGE__TRANSPORT__TYPE, "
     "or OPENLINEAGE_DISABLED=true to report nothing"
 )
@@ -118,7 +118,7 @@ def connect(environ: Mapping[str, str]) -> Backend | None:
     except Exception as error:
         raise ConfigurationError(
             f"no OpenLineage transport can be built from {_variables(environ)}: "
-            f"{describe(error, Redactor(configured_secrets(environ)))}; events are only printed. "
+            f"{describe(error, Redactor(configured_secrets(environ)))}. "
             "Example: OPENLINEAGE_URL=http://marquez:5000"
         ) from None  # the cause may quote a credential
 
@@ -128,7 +128,7 @@ def _is_only_a_url(environ: Mapping[str, str]) -> bool:
     if not environ.get(settings.URL) or environ.get(settings.CONFIG):
         return False
     files = ("openlineage.yml", os.path.expanduser("~/.openlineage/openlineage.yml"))
-    return not any(name.startswith("OPENLINEAGE__") for name in environ) and not any(map(os.path.isfile, files))
+    return not any(name.startswith(settings.CLIENT_PREFIX) for name in environ) and not any(map(os.path.isfile, files))
 
 
 def _http_backend(environ: Mapping[str, str]) -> Backend:
@@ -265,7 +265,7 @@ def configured_secrets(environ: Mapping[str, str]) -> set[str]:
     for name, value in environ.items():
         if name in (settings.URL, settings.API_KEY):
             secrets |= _secrets(value, name)
-        elif name.startswith("OPENLINEAGE__"):
+        elif name.startswith(settings.CLIENT_PREFIX):
             try:
                 secrets |= _secrets(json.loads(value), name)
             except (ValueError, RecursionError):
@@ -300,7 +300,7 @@ def _with_url(config: dict[str, Any], environ: Mapping[str, str]) -> dict[str, A
     composite one, named `default_http`, and fills in what `async_http` lacks
     (https://openlineage.io/docs/client/python/configuration).
     """
-    prefix = "OPENLINEAGE__TRANSPORT__"
+    prefix = f"{settings.CLIENT_PREFIX}TRANSPORT__"
     if not environ.get(settings.URL):
         return config
     http = _http_from_url(environ)
@@ -424,7 +424,8 @@ def _variables(environ: Mapping[str, str]) -> str:
     names = sorted(
         name
         for name, value in environ.items()
-        if value and (name in (settings.URL, settings.ENDPOINT, settings.CONFIG) or name.startswith("OPENLINEAGE__"))
+        if value
+        and (name in (settings.URL, settings.ENDPOINT, settings.CONFIG) or name.startswith(settings.CLIENT_PREFIX))
     )
     return ", ".join(names) or "openlineage.yml"
 

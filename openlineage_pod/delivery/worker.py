@@ -469,7 +469,7 @@ class Delivery:
         try:
             backend = self._connect(environ)
             if backend is None and self._spool is None:
-                logger.warning(NOT_CONFIGURED)
+                logger.warning("%s; until then events are only printed", NOT_CONFIGURED)
         except ConfigurationError as error:
             logger.warning("%s", error)
         except Exception as error:

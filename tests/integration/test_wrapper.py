@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +19,18 @@ import pytest
 from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
 from tests.integration.harness import PATIENCE, by_run, types
 from tests.integration.test_signals import child_of, pid_1
-from tests.integration.wrapping import message, run, sh, start, start_relay, supervisor_of, until, wrapped
+from tests.integration.wrapping import (
+    QUICK,
+    message,
+    run,
+    sh,
+    start,
+    start_relay,
+    started,
+    supervisor_of,
+    until,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -540,3 +552,97 @@ def test_spool_of_a_run_that_ends_well(receiver: Receiver, jobs: Jobs, tmp_path:
     assert job.finish(timeout=PATIENCE).returncode == 0
     assert types(receiver.events()) == ["START", "COMPLETE"]
     assert not [*(spool / "new").iterdir(), *wills(spool)]
+
+
+# --- at the edges
+
+
+def test_last_chance_before_the_kill(refused: str, jobs: Jobs) -> None:
+    """A command that goes on after SIGTERM is reported, with all it has told, before the SIGKILL comes."""
+    tell = 'echo \'{"output": "s3://lake/accounts"}\' >"$OPENLINEAGE_POD_REPORT"'
+    environ = {"OPENLINEAGE_URL": refused, "OPENLINEAGE_POD_GRACE_PERIOD": "4"}
+    job = start(jobs, *sh(f"trap '' TERM; {tell}; echo READY; exec sleep 600"), environ=environ)
+    job.wait_for("READY")
+    asked = time.monotonic()
+    job.signal(signal.SIGTERM)
+    until(lambda: job._stderr.read_text().count("OPENLINEAGE_POD_EVENT ") == 2, "both events are printed")
+    assert time.monotonic() - asked < 4
+    command = child_of(job.pid)
+    job.signal(signal.SIGKILL)
+    os.kill(command, signal.SIGKILL)
+    start_, abort = job.finish().printed
+    assert types([start_, abort]) == ["START", "ABORT"]
+    assert [each["name"] for each in abort["outputs"]] == ["accounts"]
+
+
+def test_signal_that_the_command_ignores_by_inheritance(receiver: Receiver, jobs: Jobs) -> None:
+    """Under nohup a SIGHUP asks nobody to end: the command goes on, is not killed, and its failure is its own."""
+    script = "trap 'echo ON' USR1; echo READY; until read line; do :; done; exit 7"
+    job = started(jobs, ["nohup", *wrapped(*sh(script), options=["--kill-after", "0"])], receiver.environ)
+    job.wait_for("READY")
+    job.signal(signal.SIGHUP)
+    for _ in range(2):  # a SIGKILL would come after the first one
+        job.signal(signal.SIGUSR1)
+        job.wait_for("ON")
+        job._read = b""
+    assert job.finish(b"\n").returncode == 7
+    assert ends(receiver.events()[-1]) == ("FAIL", "the command exited with 7")
+
+
+@pytest.mark.parametrize(("name", "parent"), [(b"caf\xe9{{.sh", "etl"), (b"load.sh", "x" * 1024)])
+def test_command_with_an_impossible_name(name: bytes, parent: str, receiver: Receiver, jobs: Jobs) -> None:
+    """A command with any bytes in its name, and one below a parent with the longest name, are reported and linked."""
+    script = jobs.directory / os.fsdecode(name)
+    script.write_text(f"{' '.join(wrapped('true'))}\n")
+    script.chmod(0o700)
+    environ = {**receiver.environ, "OPENLINEAGE_PARENT_ID": f"airflow/{parent}/{PARENT_RUN_ID}"}
+    finished = run(jobs, str(script), environ=environ)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    inner, outer = [event for event in receiver.events() if event["eventType"] == "COMPLETE"]
+    assert inner["run"]["facets"]["parent"]["run"]["runId"] == outer["run"]["runId"]
+    assert outer["run"]["facets"]["parent"]["run"]["runId"] == PARENT_RUN_ID
+    assert inner["run"]["facets"]["parent"]["job"]["name"] == outer["job"]["name"]
+    names = outer["job"]["name"], inner["job"]["name"]
+    assert [each.rpartition(".")[2] for each in names] == ["sh", "true"]
+    assert max(map(len, names)) <= 1024
+
+
+def test_arguments_that_leave_no_room_for_our_variables(jobs: Jobs) -> None:
+    """A command that starts without us starts with us, if need be without our variables."""
+    environ = {**jobs.base_environ(), **QUICK}
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_STACK, (512 * 1024, 512 * 1024))  # a quarter of it is for the arguments
+
+    def done(length: int, executable: str) -> subprocess.CompletedProcess[bytes] | None:
+        arguments = [*wrapped("true"), *["x" * 1000] * (length // 1000), "x" * (length % 1000)]
+        try:
+            return subprocess.run(
+                arguments, executable=executable, env=environ, cwd=jobs.directory, preexec_fn=limited, check=False
+            )
+        except OSError:  # E2BIG
+            return None
+
+    # Something that starts faster than Python, with a path of the same length.
+    trivial = "/bin/true".rjust(len(sys.executable), "/")
+    possible, impossible = 1000, 200_000
+    while impossible - possible > 1:
+        middle = (possible + impossible) // 2
+        if done(middle, trivial) is None:
+            impossible = middle
+        else:
+            possible = middle
+    finished = done(possible, sys.executable)
+    assert finished is not None
+    assert finished.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["run", "relay", "replay"])
+def test_strict_mode_shows_no_credential(command: str, jobs: Jobs) -> None:
+    """What strict mode says of a wrong value is masked, whichever command says it."""
+    environ = {"OPENLINEAGE_POD_STRICT": "true", "OPENLINEAGE_POD_INPUTS": '["postgres://u:hunter2secret@h/db.t]'}
+    arguments = ["run", "--", "true"] if command == "run" else [command, "spool"]
+    finished = started(jobs, [sys.executable, "-m", "openlineage_pod", *arguments], environ).finish()
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("openlineage-pod: OPENLINEAGE_POD_INPUTS")
+    assert "hunter2secret" not in finished.stderr

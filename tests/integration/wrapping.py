@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 
     from tests.integration.harness import Event, Finished, Jobs
 
-__all__ = ["PRINT_SIGNALS", "QUICK", "Terminal", "message", "run", "sh", "start", "start_relay", "until", "wrapped"]
+__all__ = [
+    "PRINT_SIGNALS",
+    "QUICK",
+    "Terminal",
+    "message",
+    "run",
+    "sh",
+    "start",
+    "start_relay",
+    "started",
+    "until",
+    "wrapped",
+]
 
 PRINT_SIGNALS = (sys.executable, "-I", "-S", str(Path(__file__).with_name("print_signals.py")))
 # Reports, with all its threads, but waits for nothing and prints nothing.
