@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median, quantiles
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 LATENCY = 0.05
@@ -104,6 +106,23 @@ def prepared() -> Iterator[Bench]:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as backend:
             # Leaving this block closes the backend's stdin, which ends it.
             yield Bench(json.loads(backend.stdout.readline()) if backend.stdout else {}, directory)
+
+
+def in_turn(measure: Callable[[str], T], variants: Sequence[str], repetitions: int) -> dict[str, list[T]]:
+    """Measure all variants in turn, each repetition beginning with another one; the first one does not count."""
+    measured: dict[str, list[T]] = {variant: [] for variant in variants}
+    for repetition in range(-1, repetitions):
+        first = repetition % len(variants)
+        for variant in (*variants[first:], *variants[:first]):
+            value = measure(variant)
+            if repetition >= 0:
+                measured[variant].append(value)
+    return measured
+
+
+def added(measured: Mapping[str, Sequence[float]], variant: str, base: str) -> list[float]:
+    """Return what a variant adds to another one within the same repetition."""
+    return [value - without for value, without in zip(measured[variant], measured[base], strict=True)]
 
 
 def peak_memory(pid: int) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from measuring import FLUSH_TIMEOUT, Bench, Measured, row, spread, verdict
+from measuring import FLUSH_TIMEOUT, Bench, Measured, added, in_turn, row, spread, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,16 +60,6 @@ def run_checked(bench: Bench, variant: str, job: Job) -> Measured:
     return measured
 
 
-def interleaved(bench: Bench, job: Job) -> dict[str, list[Measured]]:
-    """Run all variants in turn, each repetition beginning with another one."""
-    measured: dict[str, list[Measured]] = {variant: [] for variant in VARIANTS}
-    for repetition in range(REPETITIONS[job]):
-        first = repetition % len(VARIANTS)
-        for variant in (*VARIANTS[first:], *VARIANTS[:first]):
-            measured[variant].append(run_checked(bench, variant, job))
-    return measured
-
-
 def dead(bench: Bench) -> dict[tuple[str, str], list[Measured]]:
     """Run all variants against both dead backends, and the bare job, which knows of none."""
     cases = [("by_hand", "hung"), ("by_hand", "refusing"), ("decorated", "hung"), ("decorated", "refusing")]
@@ -87,13 +78,12 @@ def dead(bench: Bench) -> dict[tuple[str, str], list[Measured]]:
 
 def against_living(what: str, measured: Mapping[str, Sequence[float]], goal: float | None) -> str:
     """Return a row of the first table: milliseconds, and what lineage adds within the same repetition."""
-    bare = measured["bare"]
-    added = {name: [value - base for value, base in zip(measured[name], bare, strict=True)] for name in VARIANTS[1:]}
-    ratio = median(added["decorated"]) / median(added["by_hand"])
+    adds = {name: added(measured, name, "bare") for name in VARIANTS[1:]}
+    ratio = median(adds["decorated"]) / median(adds["by_hand"])
     cells = [
         what,
-        spread(bare, 1e-3, 0),
-        *(spread(values, 1e-3, 0) for values in added.values()),
+        spread(measured["bare"], 1e-3, 0),
+        *(spread(values, 1e-3, 0) for values in adds.values()),
         f"{ratio:.2f}",
         "" if goal is None else f"≤ {goal:g}: {verdict(reached=ratio <= goal)}",
     ]
@@ -102,16 +92,16 @@ def against_living(what: str, measured: Mapping[str, Sequence[float]], goal: flo
 
 def against_dead(what: str, measured: Sequence[Measured], bare: float, goal: float | None) -> str:
     """Return a row of the second table: seconds that lineage adds, and how the job ended."""
-    added = [run.total - bare for run in measured]
+    adds = [run.total - bare for run in measured]
     exit_codes = sorted({run.exit_code for run in measured})
     printed = sorted({run.stderr.count("OPENLINEAGE_POD_EVENT ") for run in measured})
     reached = ""
     if goal is not None:
-        reached = f"≤ {goal:g} s, exit code 0: {verdict(reached=max(added) <= goal and exit_codes == [0])}"
+        reached = f"≤ {goal:g} s, exit code 0: {verdict(reached=max(adds) <= goal and exit_codes == [0])}"
     body = "ran" if all(first_line(run) < run.total for run in measured) else "**never began**"
     cells = [
         what,
-        f"{median(added):.2f} ({min(added):.2f} to {max(added):.2f})",
+        f"{median(adds):.2f} ({min(adds):.2f} to {max(adds):.2f})",
         ", ".join(map(str, exit_codes)),
         body,
         ", ".join(map(str, printed)),
@@ -122,9 +112,7 @@ def against_dead(what: str, measured: Sequence[Measured], bare: float, goal: flo
 
 def tables(bench: Bench) -> list[str]:
     """Measure and return the lines of two tables."""
-    for variant in VARIANTS:
-        run_checked(bench, variant, BEFORE_DEAD)  # compiles all bytecode; does not count
-    living = {job: interleaved(bench, job) for job in REPETITIONS}
+    living = {job: in_turn(partial(run_checked, bench, job=job), VARIANTS, count) for job, count in REPETITIONS.items()}
     on_dead = dead(bench)
 
     first_lines = {name: [first_line(run) for job in living for run in living[job][name]] for name in VARIANTS}

@@ -6,17 +6,16 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from measuring import HERE, Bench, Started, compared, peak_memory, row, spread, verdict
+from measuring import HERE, Bench, Started, added, compared, in_turn, peak_memory, row, spread, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-Measurement = Callable[[Bench, str], float]
 PYTHON = (sys.executable, "-I", "-S")
 WRAPPERS = {
     "directly": (),
@@ -128,33 +127,16 @@ def memory_of_an_import(bench: Bench, _: str) -> float:
     return peak
 
 
-def in_turn(bench: Bench, what: Measurement, wrappers: Sequence[str], repetitions: int) -> dict[str, list[float]]:
-    """Measure under each wrapper in turn, each repetition beginning with another one; the first one does not count."""
-    measured: dict[str, list[float]] = {wrapper: [] for wrapper in wrappers}
-    for repetition in range(-1, repetitions):
-        first = repetition % len(wrappers)
-        for wrapper in (*wrappers[first:], *wrappers[:first]):
-            value = what(bench, wrapper)
-            if repetition >= 0:
-                measured[wrapper].append(value)
-    return measured
-
-
-def added(measured: Mapping[str, Sequence[float]], wrapper: str) -> list[float]:
-    """Return what a wrapper adds within the same repetition."""
-    return [value - base for value, base in zip(measured[wrapper], measured["directly"], strict=True)]
-
-
 def table(bench: Bench) -> list[str]:
     """Measure and return the lines of a table."""
     inits = ["tini"] if shutil.which("tini") else []
     simple = ["directly", *inits, "ours"]
-    bytes_ = in_turn(bench, first_byte, [*simple, "by hand"], FIRST_BYTES)
-    signals = in_turn(bench, latency, simple, LATENCIES)
-    early = in_turn(bench, early_latency, simple, LATENCIES)
-    totals = in_turn(bench, total, ["directly", "ours", "by hand"], TOTALS)
-    ours = in_turn(bench, memory, ["ours"], MEMORIES)["ours"]
-    imported = in_turn(bench, memory_of_an_import, ["import"], MEMORIES)["import"]
+    bytes_ = in_turn(partial(first_byte, bench), [*simple, "by hand"], FIRST_BYTES)
+    signals = in_turn(partial(latency, bench), simple, LATENCIES)
+    early = in_turn(partial(early_latency, bench), simple, LATENCIES)
+    totals = in_turn(partial(total, bench), ["directly", "ours", "by hand"], TOTALS)
+    ours = in_turn(partial(memory, bench), ["ours"], MEMORIES)["ours"]
+    imported = in_turn(partial(memory_of_an_import, bench), ["import"], MEMORIES)["import"]
 
     first = "start to its first byte, ms"
     by_hand = "a wrapper that imports openlineage.client first"
@@ -177,7 +159,7 @@ def table(bench: Bench) -> list[str]:
     else:
         lines.append("| compared with `tini` | | not on PATH: install it | | | |")
     slept = "added to the total of a command that sleeps 2 s, ms"
-    took = [added(totals, wrapper) for wrapper in ("ours", "by hand")]
+    took = [added(totals, wrapper, "directly") for wrapper in ("ours", "by hand")]
     beside = "a process that imported openlineage.client"
     return [
         *lines,

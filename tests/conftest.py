@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +19,7 @@ from openlineage_pod.testing import Recorded, record_events
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+ROOT = Path(__file__).parents[1]
 # Every event that any test saw leave; tests/test_spec.py validates them all, last.
 SEEN_EVENTS: list[dict[str, Any]] = []
 
@@ -82,6 +87,29 @@ def _remember_events(monkeypatch: pytest.MonkeyPatch) -> None:
         return document
 
     monkeypatch.setattr(worker, "to_document", remembering)
+
+
+@pytest.fixture(scope="session")
+def compiler() -> tuple[str, ...]:
+    """Return the command that links statically, or skip the test."""
+    command = ("gcc", "-static", "-x", "c", "-")
+    check = [*command, "-o", "/dev/null"]
+    if (
+        shutil.which("gcc") is None
+        or subprocess.run(check, input=b"int main(void) { return 0; }", capture_output=True, check=False).returncode
+    ):
+        pytest.skip("the bundle needs gcc and the static C library (Debian: gcc libc6-dev)")
+    return command
+
+
+@pytest.fixture(scope="session")
+def dist(compiler: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the bundle and its tarball, once."""
+    assert compiler
+    into = tmp_path_factory.mktemp("dist")
+    build = ROOT / "bundle" / "build.py"
+    subprocess.run([sys.executable, str(build), "--into", str(into)], check=True, capture_output=True)
+    return into
 
 
 @pytest.fixture

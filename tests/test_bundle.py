@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +16,13 @@ from openlineage_pod.spec import __version__
 from tests.integration.conftest import jobs, new_receiver, receiver  # noqa: F401  pytest finds them here
 from tests.integration.harness import types
 from tests.integration.test_signals import child_of
-from tests.integration.test_wrapper import ADDED
-from tests.integration.wrapping import PRINT_SIGNALS, message, started
+from tests.integration.wrapping import ADDED, PRINT_SIGNALS, QUICK, message, started
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.harness import Finished, Jobs, Receiver
 
-BUILD = Path(__file__).parents[1] / "bundle" / "build.py"
 BUNDLE = "/openlineage-pod/openlineage-pod"
 # What a container without anything may run: with "wait" it exits with 3 after SIGTERM, else it shows what it was given.
 PROGRAM = r"""
@@ -48,31 +47,9 @@ int main(int count, char **arguments) {
 
 
 @pytest.fixture(scope="session")
-def compiler() -> tuple[str, ...]:
-    """Return the command that links statically, or skip the test."""
-    command = ("gcc", "-static", "-x", "c", "-")
-    check = [*command, "-o", "/dev/null"]
-    if (
-        shutil.which("gcc") is None
-        or subprocess.run(check, input=b"int main(void) { return 0; }", capture_output=True, check=False).returncode
-    ):
-        pytest.skip("the bundle needs gcc and the static C library (Debian: gcc libc6-dev)")
-    return command
-
-
-@pytest.fixture(scope="session")
-def dist(compiler: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the bundle and its tarball, once."""
-    assert compiler
-    into = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, str(BUILD), "--into", str(into)], check=True, capture_output=True)
-    return into
-
-
-@pytest.fixture(scope="session")
 def root(dist: Path, compiler: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the root of a container in which there is nothing but the bundle and a program, or skip the test."""
-    enter = ["unshare", "-pf", "--mount-proc", "chroot", "/", "true"]
+    enter = ["unshare", "-pf", "--kill-child", "--mount-proc", "chroot", "/", "true"]
     if shutil.which("unshare") is None or subprocess.run(enter, capture_output=True, check=False).returncode:
         pytest.skip("another root needs `unshare` and the rights of root")
     path = tmp_path_factory.mktemp("root")
@@ -87,7 +64,8 @@ def root(dist: Path, compiler: tuple[str, ...], tmp_path_factory: pytest.TempPat
 
 def inside(root: Path, *command: str) -> list[str]:
     """Return the command that runs a command as PID 1 of the container."""
-    return ["unshare", "-pf", f"--mount-proc={root / 'proc'}", "chroot", str(root), *command]
+    # Whoever kills `unshare` ends all that is in the namespace.
+    return ["unshare", "-pf", "--kill-child", f"--mount-proc={root / 'proc'}", "chroot", str(root), *command]
 
 
 def run_inside(root: Path, *command: str, **environ: str) -> Finished:
@@ -177,11 +155,10 @@ def test_the_environment_is_not_polluted(root: Path) -> None:
         "PYTHONHASHSEED": "x",
     }
     for environ in (own, {}):
-        quiet = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", "OPENLINEAGE_POD_LAST_RESORT": "off"}
-        finished = run_inside(root, BUNDLE, "run", "--", "/program", **environ, **quiet)
+        finished = run_inside(root, BUNDLE, "run", "--", "/program", **environ, **QUICK)
         assert finished.returncode == 7
         shown = dict(line.split("=", 1) for line in finished.stdout.splitlines())
-        given = {"PATH": os.environ["PATH"], **environ, **quiet}
+        given = {"PATH": os.environ["PATH"], **environ, **QUICK}
         assert {name: value for name, value in shown.items() if name not in ADDED} == given
         assert shown.keys() >= ADDED
 
@@ -222,13 +199,12 @@ def test_nothing_is_written_into_the_bundle(dist: Path, tmp_path: Path) -> None:
 
 def test_without_proc(root: Path) -> None:
     """Without /proc it cannot find itself, and says so."""
-    if not (root / "proc").is_dir() or any((root / "proc").iterdir()):
-        pytest.fail("/proc is mounted in the container's root")
+    assert list((root / "proc").iterdir()) == []
     finished = subprocess.run(
         ["chroot", str(root), BUNDLE, "--version"], env={"PATH": os.environ["PATH"]}, capture_output=True, check=False
     )
-    assert (finished.returncode, finished.stdout) in ((0, f"{__version__}\n".encode()), (126, b""))
-    assert finished.returncode == 0 or b"/proc/self/exe" in finished.stderr
+    assert (finished.returncode, finished.stdout) == (126, b"")
+    assert b"/proc/self/exe" in finished.stderr
 
 
 def test_signals_through_the_launcher(dist: Path, receiver: Receiver, jobs: Jobs) -> None:  # noqa: F811

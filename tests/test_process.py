@@ -19,9 +19,9 @@ import pytest
 
 from openlineage_pod.process import STOP_SIGNALS, Ended, Supervisor
 from tests.integration.conftest import jobs  # noqa: F401  pytest finds it here
-from tests.integration.harness import PATIENCE
+from tests.integration.harness import PATIENCE, pipe, until
 from tests.integration.test_signals import child_of, pid_1
-from tests.integration.wrapping import PRINT_SIGNALS, QUICK, Terminal, run, sh, start, supervisor_of, until, wrapped
+from tests.integration.wrapping import PRINT_SIGNALS, QUICK, Terminal, run, sh, start, supervisor_of, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -165,7 +165,7 @@ def test_queued_real_time_signals(prefix: tuple[str, ...], jobs: Jobs) -> None: 
     assert job.finish().stdout == "READY\n" + got * 100 + f"got {int(signal.SIGTERM)}\n"
 
 
-WITH_GRANDCHILD = sh(f"{' '.join(PRINT_SIGNALS)} & trap 'echo command; kill $!' USR1; wait; wait $!; exit 5")
+WITH_GRANDCHILD = sh(f"trap 'echo command; kill $!' USR1; {' '.join(PRINT_SIGNALS)} & wait; wait $!; exit 5")
 
 
 @pytest.mark.parametrize("options", [(), ("--signal-group",)])
@@ -177,9 +177,7 @@ def test_signals_for_the_group(options: tuple[str, ...], prefix: tuple[str, ...]
     finished = job.finish()
     assert finished.returncode == 5
     got = {f"got {int(signal.SIGUSR1)}"} if options else set()
-    assert set(finished.stdout.split()) == set(
-        " ".join({"READY", "command", f"got {int(signal.SIGTERM)}", *got}).split()
-    )
+    assert set(finished.stdout.splitlines()) == {"READY", "command", f"got {int(signal.SIGTERM)}", *got}
     assert finished.stdout.count(f"got {int(signal.SIGUSR1)}\n") == len(got)
 
 
@@ -410,19 +408,10 @@ def test_nobody_to_tell_that_there_is_no_such_command(
 
 def test_a_stderr_that_nobody_reads(jobs: Jobs) -> None:  # noqa: F811
     """A full pipe behind stderr does not hold up the end by more than the flush timeout."""
-    reading, writing = os.pipe()
-    try:
-        os.set_blocking(writing, False)
-        with pytest.raises(BlockingIOError):
-            while True:
-                os.write(writing, bytes(4096))
-        os.set_blocking(writing, True)
+    with pipe(full=True) as writing:
         for command, code in ((sh("exit 7"), 7), (("no-such-command",), 127)):
             job = start(jobs, *command, environ={"OPENLINEAGE_POD_FLUSH_TIMEOUT": "0.5"}, stderr=writing)
             assert job.finish(timeout=8).returncode == code
-    finally:
-        os.close(reading)
-        os.close(writing)
 
 
 SHOWS_FILES = ("ls", "/proc/self/fd")
@@ -562,8 +551,8 @@ def shell(request: pytest.FixtureRequest, terminal: Callable[..., Terminal], job
         on.wait_for(b"PROMPT ")
         line = f"{before}{' '.join(wrapped(*command, options=options))}{after}\n"
         on.type((line.replace("-m openlineage_pod", "late.py") if request.param == "late" else line).encode())
-        on.wait_for(b"READY")
-        on.wait_for(b"no OpenLineage transport")  # it has begun to report: a key in its first moments may be lost
+        # It has begun to report, beside the command: a key in its first moments may be lost.
+        on.wait_for(b"READY", b"no OpenLineage transport")
         return on
 
     return begin

@@ -54,7 +54,7 @@ class DagRun:
 
     def ended(self) -> str:
         """Return its state as soon as it is final."""
-        wait_until(lambda: self.state in ENDED, f"the run of {self.dag} has ended", seconds=PATIENCE)
+        wait_until(lambda: self.state in ENDED, f"the run of {self.dag} has ended", seconds=PATIENCE, every=0.5)
         return self.state
 
     def tasks(self) -> list[TaskInstance]:
@@ -80,13 +80,10 @@ class DagRun:
         """Return what a task has returned."""
         return self._api.get(f"{self._path}/taskInstances/{task}/xcomEntries/return_value")["value"]
 
-    def log(self, task: str, *, try_number: int = 1, map_index: int = -1) -> str:
-        """Return the log of a try of a task and of its trigger, if there was one; the messages only."""
-        mapped = f"map_index={map_index}/" if map_index >= 0 else ""
-        folder = self._logs / f"dag_id={self.dag}/run_id={self.run_id}/task_id={task}/{mapped}"
-        lines = [
-            line for file in sorted(folder.glob(f"attempt={try_number}.log*")) for line in file.read_text().splitlines()
-        ]
+    def log(self, task: str) -> str:
+        """Return the log of the first try of a task and of its trigger, if there was one; the messages only."""
+        folder = self._logs / f"dag_id={self.dag}/run_id={self.run_id}/task_id={task}"
+        lines = [line for file in sorted(folder.glob("attempt=1.log*")) for line in file.read_text().splitlines()]
         return "\n".join(str(json.loads(line)["event"]) for line in lines)
 
     def _instances(self, path: str) -> list[TaskInstance]:
@@ -155,31 +152,6 @@ def settings(home: Path, dags: Path, port: int) -> dict[str, str]:
     }
 
 
-# Prints the names of the variables that each DAG's tasks give to their pods.
-_ENVIRONMENTS = """
-import json, os
-from airflow.dag_processing.dagbag import DagBag
-
-def env_vars(task):
-    return task.partial_kwargs["env_vars"] if task.is_mapped else task.env_vars
-
-dags = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]).dags
-found = {name: [sorted(env_vars(task)) for task in dag.tasks] for name, dag in dags.items()}
-print("found", json.dumps(found))
-"""
-
-
-def environments(dags: Path) -> dict[str, list[list[str]]]:
-    """Return by DAG the names of the variables that its tasks give to their pods where no cluster policy adds any."""
-    python = airflow_python("3")
-    with temporary_folder() as home:
-        env = {**settings(home, dags, 0), "PYTHONPATH": str(installed_package(python, home))}
-        done = subprocess.run([python, "-c", _ENVIRONMENTS], check=False, env=env, capture_output=True, text=True)
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("found ")] or [done.stderr]
-    found: dict[str, list[list[str]]] = json.loads(line.removeprefix("found "))
-    return found
-
-
 @contextmanager
 def airflow(dags: Path, environ: Mapping[str, str]) -> Iterator[Airflow]:
     """Run an Airflow with this package installed.
@@ -209,12 +181,12 @@ def airflow(dags: Path, environ: Mapping[str, str]) -> Iterator[Airflow]:
         for service in SERVICES:
             run(*service)
         run("api-server")
-        wait_until(lambda: api.answers("/auth/token"), "Airflow gives tokens")
+        wait_until(lambda: api.answers("/auth/token"), "Airflow gives tokens", every=0.5)
         running = Airflow(Api(api.url, api.get("/auth/token")["access_token"]), home)
 
         def healthy() -> bool:
             health = running._api.get("/api/v2/monitor/health")
             return all(health[part]["status"] == "healthy" for part in _HEALTHY)
 
-        wait_until(healthy, "all of Airflow is healthy")
+        wait_until(healthy, "all of Airflow is healthy", every=0.5)
         yield running

@@ -34,7 +34,8 @@ class Airflow2(NamedTuple):
 
     def ended(self, dag: str) -> str:
         """Return the state of the last run of a DAG as soon as it is final."""
-        wait_until(lambda: self._state(dag) in ("success", "failed"), f"the run of {dag} has ended", seconds=PATIENCE)
+        ended = ("success", "failed")
+        wait_until(lambda: self._state(dag) in ended, f"the run of {dag} has ended", seconds=PATIENCE, every=0.5)
         return self._state(dag)
 
     def logs(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 from tests.e2e.servers import UnavailableError, cached
@@ -71,7 +72,8 @@ def airflow_python(series: str) -> Path:
     requirements = _REQUIREMENTS[series].split()
     version = requirements[0].partition("==")[2]
     base, python_version = _base(series)
-    with cached(f"airflow-{version}-python{python_version}") as (folder, complete):
+    which = f"{zlib.crc32(' '.join(requirements).encode()):08x}"  # other requirements make another environment
+    with cached(f"airflow-{version}-python{python_version}-{which}") as (folder, complete):
         python = folder / "bin" / "python"
         if not complete:
             _run(f"Python {python_version} makes no virtual environment", [base, "-m", "venv", str(folder)])

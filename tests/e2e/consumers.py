@@ -27,8 +27,6 @@ PATIENCE = 60.0
 class Seen(NamedTuple):
     """What a consumer says of a run."""
 
-    job: str
-    """The job's name as the consumer files it: Marquez puts the parent's name before it."""
     state: str | None
     """By the type of the event: START, COMPLETE, FAIL or ABORT; None of a run that is known by name only."""
     parent: str | None
@@ -80,7 +78,6 @@ class Marquez:
         if job is None:  # between two moments of its transaction
             return None
         return Seen(
-            job["name"],
             self._STATES[run["state"]],
             run["facets"].get("parent", {}).get("run", {}).get("runId"),
             # Not those of the run: of one that failed it keeps the inputs alone.
@@ -122,7 +119,6 @@ class Rentgen:
             if found:
                 data = found[0]["data"]
                 return Seen(
-                    data["name"] if kind == "operation" else found[0]["job"]["name"],
                     self._STATES[data["status"]],
                     data["run_id"] if kind == "operation" else data["parent_run_id"],
                     *self._datasets(kind, run_id),
@@ -175,13 +171,12 @@ class Entry:
             seen = [consumer.run(run_id) for consumer in self.consumers]
             return all(each is not None and each.state == state for each in seen)
 
-        wait_until(all_say_so, f"every consumer knows run {run_id} as {state}", seconds=PATIENCE)
+        wait_until(all_say_so, f"every consumer knows run {run_id} as {state}", seconds=PATIENCE, every=0.5)
         return [seen for consumer in self.consumers if (seen := consumer.run(run_id))]
 
     def show(self, event: Event) -> None:
         """Wait until every consumer says of a run what this event, its last one, says."""
         expected = Seen(
-            "",
             event["eventType"],
             parent_of(event),
             _identities(event["inputs"]),
@@ -192,13 +187,13 @@ class Entry:
         def wrong() -> list[Seen | None]:
             """Return what the consumers say that is something else."""
             said = [(consumer, consumer.run(event["run"]["runId"])) for consumer in self.consumers]
-            return [seen for consumer, seen in said if seen is None or seen != right(consumer, seen)]
+            return [seen for consumer, seen in said if seen != right(consumer)]
 
-        def right(consumer: Consumer, seen: Seen) -> Seen:
-            return expected._replace(job=seen.job, message=expected.message if consumer.keeps_messages else None)
+        def right(consumer: Consumer) -> Seen:
+            return expected if consumer.keeps_messages else expected._replace(message=None)
 
         with suppress(AssertionError):  # the one below says what differs
-            wait_until(lambda: not wrong(), "", seconds=PATIENCE)
+            wait_until(lambda: not wrong(), "", seconds=PATIENCE, every=0.5)
         differing = wrong()
         assert not differing, f"{differing} is not {expected}"
 

@@ -162,6 +162,14 @@ class RunningPod:
         return [self.container(each["name"]) for each in self._containers]
 
     def _run(self, container: Document) -> None:
+        started = now()
+        try:
+            self._follow(container)
+        except Exception as error:  # nobody reads what becomes of this thread: without an end all would wait for one
+            ended = {"exitCode": 128, "reason": "ContainerCannotRun", "message": repr(error)}
+            self._set(container, terminated={**ended, "startedAt": started, "finishedAt": now()})
+
+    def _follow(self, container: Document) -> None:
         name = self.container(container["name"])
         try:
             arguments = self._arguments(container)
@@ -217,8 +225,13 @@ class RunningPod:
         return [*options, container["image"], *(container.get("args") or ())]
 
     def _environment(self, container: Document) -> dict[str, str]:
-        # By these a program knows that it is in a cluster, and where.
-        environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+        environment = {
+            # By these a program knows that it is in a cluster, and where.
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": "443",
+            # Patient at the exit: on a busy machine the first connection takes its time.
+            "OPENLINEAGE_POD_FLUSH_TIMEOUT": "30",
+        }
         for source in container.get("envFrom") or ():
             environment.update(self._secret(source["secretRef"]["name"]))
         for variable in container.get("env") or ():

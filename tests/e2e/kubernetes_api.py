@@ -25,6 +25,7 @@ from tests.integration.harness import on_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
 
     from tests.e2e.podman import Podman
 
@@ -56,7 +57,8 @@ class Cluster:
         self._folder = folder
         self._secrets = secrets
         self._pods: dict[tuple[str, str], RunningPod] = {}
-        self._deletions = ThreadPoolExecutor(16)
+        self._deleting = ThreadPoolExecutor(16)
+        self._deletions: list[Future[None]] = []
 
     def kubeconfig(self) -> Document:
         """Return the configuration by which a client finds it."""
@@ -94,16 +96,18 @@ class Cluster:
 
         def until_gone() -> None:
             pod.stop(grace)
-            self._pods.pop((namespace, pod.name), None)
-            pod.remove()
+            if self._pods.pop((namespace, pod.name), None):  # else another deletion came before
+                pod.remove()
 
-        self._deletions.submit(until_gone)
+        self._deletions.append(self._deleting.submit(until_gone))
 
     def close(self) -> None:
         """Kill what is left; return when no container is there."""
         for (namespace, _), pod in list(self._pods.items()):
             self.delete(namespace, pod, grace=0)
-        self._deletions.shutdown()
+        self._deleting.shutdown()
+        for deletion in self._deletions:
+            deletion.result()
 
 
 @contextmanager
@@ -111,13 +115,7 @@ def kubernetes(podman: Podman, secrets: Mapping[str, Mapping[str, str]]) -> Iter
     """Run a cluster; no container of it is left after the block."""
     with tempfile.TemporaryDirectory(prefix="openlineage-pod-kubernetes-", ignore_cleanup_errors=True) as folder:
         cluster = Cluster(podman, Path(folder), secrets)
-
-        class BoundRequest(_Request):
-            pass
-
-        BoundRequest.cluster = cluster
-        server = ThreadingHTTPServer((LOOPBACK, 0), BoundRequest)
-        server.daemon_threads = True  # one may wait for a container's next line
+        server = ThreadingHTTPServer((LOOPBACK, 0), type("BoundRequest", (_Request,), {"cluster": cluster}))
         cluster.url = f"http://{LOOPBACK}:{server.server_port}"
         with closing(cluster), on_a_thread(server):
             yield cluster

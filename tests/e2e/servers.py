@@ -56,13 +56,13 @@ class UnavailableError(Exception):
     """A server cannot be had on this machine; the message says in one line how to get it."""
 
 
-def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = START_TIMEOUT) -> None:
+def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = START_TIMEOUT, every: float = 0.05) -> None:
     """Ask again and again until `holds()` is true; `what` says in the error what never came true."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             raise AssertionError(f"after {seconds:g} s still not: {what}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 class Api:

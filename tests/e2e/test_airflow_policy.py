@@ -14,8 +14,9 @@ import pytest
 from openlineage_pod import ParentContext
 from openlineage_pod.datasets import dataset
 from openlineage_pod.settings import Settings
+from tests.conftest import ROOT
 from tests.e2e.airflow_venvs import airflow_python, installed_package
-from tests.e2e.servers import UnavailableError
+from tests.e2e.conftest import skipping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,11 +146,9 @@ class Done(NamedTuple):
 def airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     """Return a real Airflow with this package installed beside it, as a user installs it."""
     folder = tmp_path_factory.mktemp(f"airflow{request.param}-")
-    try:
+    with skipping():
         python = airflow_python(request.param)
         made = Airflow(request.param, python, installed_package(python, folder), folder)
-    except UnavailableError as error:
-        pytest.skip(str(error))
     (folder / "dags").mkdir()
     (folder / "dags" / "dags.py").symlink_to(HERE / "dags.py")
     (folder / "cluster.json").write_text(json.dumps(CLUSTER))
@@ -459,8 +458,21 @@ def test_off(airflow: Airflow, without: Done, inject: dict[str, str], warnings: 
     )
     assert done.found["first"] == without.found["first"]
     assert done.found["errors"] == {}
-    assert done.log.count("[openlineage_pod] inject='maybe' is neither true nor false") == warnings
+    told = [line for line in done.log.splitlines() if "is neither true nor false" in line]
+    assert len(told) == warnings
+    assert all("[openlineage_pod] inject='maybe' is" in line for line in told)
     assert done.log.count("task forms.") == 0
+
+
+@pytest.mark.parametrize("airflow", ["3"], indirect=True)
+def test_examples_bring_their_own_variables(airflow: Airflow) -> None:
+    """Every example names the parent of each of its pods itself, and needs no policy for it."""
+    examples = ROOT / "examples" / "airflow"
+    done = airflow.done("", environ={"AIRFLOW__CORE__DAGS_FOLDER": str(examples)})
+    assert done.found["errors"] == {}
+    assert set(done.found["first"]) == {file.stem for file in examples.glob("*.py")}
+    shown = [task["text"] for dag in done.found["first"].values() for task in dag["tasks"].values()]
+    assert all("'OPENLINEAGE_PARENT_ID': " in text for text in shown)
 
 
 def test_malformed_backend_is_ignored(airflow: Airflow) -> None:

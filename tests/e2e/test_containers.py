@@ -6,12 +6,12 @@ They end in every way, and every real consumer must show what became of them.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from tests.conftest import ROOT
 from tests.e2e.podman import BASE, playable
 from tests.integration.harness import types
 from tests.integration.wrapping import message
@@ -19,6 +19,7 @@ from tests.integration.wrapping import message
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from tests.e2e.podman import Pod, Podman
     from tests.e2e.scene import Scene
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.consumers, pytest.mark.podman]
 
-ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "examples" / "kubernetes"
 FEES = "DE;10\nES;5\nDE;3\n"
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fees"}, "data": {"fees.csv": FEES}}
@@ -64,7 +64,7 @@ def manifest(name: str) -> Any:
 
 def pod_of(scene: Scene, name: str, paths: Mapping[str, Path], args: Sequence[str] = ()) -> Any:
     """Return an example for Kubernetes as a pod of the task that podman can play."""
-    return playable(manifest(name), scene.entry.url, paths=paths, environ=scene.task.by_id(), args=args)
+    return playable(manifest(name), scene.entry.url, paths=paths, environ={**scene.task.by_id(), **PATIENT}, args=args)
 
 
 def named(things: Any) -> list[tuple[str, str]]:

@@ -7,24 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import Jobs
-from tests.integration.wrapping import message, start, start_relay
+from tests.integration.wrapping import message, start, start_relay, stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.scene import Scene
+    from tests.integration.harness import Jobs
 
 pytestmark = pytest.mark.consumers
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    """Run processes in a directory of the test's own."""
-    jobs = Jobs(tmp_path)
-    yield jobs
-    jobs.stop()
 
 
 def test_a_wrapper_is_killed(scene: Scene, jobs: Jobs, tmp_path: Path) -> None:
@@ -37,8 +28,7 @@ def test_a_wrapper_is_killed(scene: Scene, jobs: Jobs, tmp_path: Path) -> None:
     wrapper.signal(signal.SIGKILL)
     wrapper.finish()
     end = scene.ended("FAIL")
-    relay.signal(signal.SIGTERM)
-    assert relay.finish().returncode == 0
+    stop(relay)
 
     assert len(scene.events()) == 2
     assert message(end) == "the process ended without reporting (killed or out of memory)"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.integration.receiver import Request, Rule
 
-__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "on_a_thread", "pipe", "printed_events", "types"]
+__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "on_a_thread", "pipe", "printed_events", "types", "until"]
 
 # Ends a test that would hang, never a test of how long something takes.
 PATIENCE = 60.0
@@ -184,7 +184,11 @@ class Job:
         """End the process if it is still there."""
         if self._process.poll() is None:
             self._process.kill()
-        self._process.communicate()
+        # The end of its stdout is not waited for: what the process has left behind may hold that as long as it likes.
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(BrokenPipeError):
+                cast("Any", pipe).close()
+        self._process.wait()
 
 
 class Jobs:
@@ -260,6 +264,14 @@ def printed_events(stderr: str) -> list[Event]:
     assert not parts, "the last event is incomplete"
     SEEN_EVENTS.extend(events)
     return events
+
+
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Return as soon as `condition` is true."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: never happened"
+        time.sleep(0.01)
 
 
 def types(events: Sequence[Event]) -> list[str]:

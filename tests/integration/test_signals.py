@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,9 +120,11 @@ def test_a_hung_backend_does_not_keep_a_terminated_job(receiver: Receiver, jobs:
     assert types(finished.printed) == ["START", "ABORT"]
 
 
+@cache
 def pid_1() -> tuple[str, ...]:
     """Return the command that runs a command as PID 1 of its own PID namespace, or skip the test."""
-    prefix = ("unshare", "-pf", "--mount-proc")
+    # Whoever kills `unshare` ends all that is in the namespace.
+    prefix = ("unshare", "-pf", "--kill-child", "--mount-proc")
     if (
         shutil.which("unshare") is None
         or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode

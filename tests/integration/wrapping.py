@@ -17,11 +17,12 @@ from tests.integration.harness import PATIENCE, Job
 from tests.integration.test_signals import child_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.integration.harness import Event, Finished, Jobs
 
 __all__ = [
+    "ADDED",
     "PRINT_SIGNALS",
     "QUICK",
     "Terminal",
@@ -31,13 +32,22 @@ __all__ = [
     "start",
     "start_relay",
     "started",
-    "until",
+    "stop",
+    "supervisor_of",
     "wrapped",
 ]
 
 PRINT_SIGNALS = (sys.executable, "-I", "-S", str(Path(__file__).with_name("print_signals.py")))
 # Reports, with all its threads, but waits for nothing and prints nothing.
 QUICK = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", "OPENLINEAGE_POD_LAST_RESORT": "off"}
+# The variables that a command has from the wrapper.
+ADDED = {
+    "OPENLINEAGE_CONTEXT",
+    "OPENLINEAGE_PARENT_ID",
+    "OPENLINEAGE_ROOT_PARENT_ID",
+    *(f"OPENLINEAGE_{of}PARENT_{part}" for of in ("", "ROOT_") for part in ("RUN_ID", "JOB_NAME", "JOB_NAMESPACE")),
+    "OPENLINEAGE_POD_REPORT",
+}
 
 
 def wrapped(*command: str, options: Sequence[str] = ()) -> list[str]:
@@ -69,6 +79,14 @@ def start_relay(
     return started(jobs, [*prefix, sys.executable, "-m", "openlineage_pod", "relay", str(spool)], environ)
 
 
+def stop(relay: Job) -> Finished:
+    """Stop a relay, which must end well."""
+    relay.signal(signal.SIGTERM)
+    finished = relay.finish(timeout=20)
+    assert finished.returncode == 0
+    return finished
+
+
 def started(jobs: Jobs, command: Sequence[str], environ: Mapping[str, str] | None = None, stderr: Any = None) -> Job:
     """Start any command, which ends with the test."""
     job = Job(command, jobs.directory, {**jobs.base_environ(), **(environ or {})}, stderr)
@@ -89,14 +107,6 @@ def supervisor_of(job: Job, prefix: Sequence[str]) -> int:
 def message(event: Event) -> str:
     """Return why a run failed or was aborted."""
     return str(event["run"]["facets"]["errorMessage"]["message"])
-
-
-def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Return as soon as `condition` is true."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: never happened"
-        time.sleep(0.01)
 
 
 class Terminal:
@@ -122,17 +132,19 @@ class Terminal:
         """Press keys."""
         os.write(self._master, keys)
 
-    def wait_for(self, text: bytes, patience: float = 10) -> None:
-        """Return as soon as the terminal has shown `text` after what was waited for before."""
+    def wait_for(self, *texts: bytes, patience: float = PATIENCE) -> None:
+        """Return as soon as the terminal has shown `texts`, in any order, after what was waited for before."""
         deadline = time.monotonic() + patience
         unseen = self.shown
-        while text not in unseen:
+        while missing := [text for text in texts if text not in unseen]:
             readable, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
-            assert readable, f"{text!r} was never shown after {unseen!r}"
-            text_read = os.read(self._master, 65536)
-            self.transcript += text_read
-            unseen += text_read
-        self.shown = unseen.partition(text)[2]
+            read = b""
+            with suppress(OSError):  # EIO: nobody has the terminal any more
+                read = os.read(self._master, 65536) if readable else b""
+            assert read, f"{missing} was never shown after {unseen!r}"
+            self.transcript += read
+            unseen += read
+        self.shown = unseen[max(unseen.index(text) + len(text) for text in texts) :]
 
     def hang_up(self) -> None:
         """Close the terminal."""

@@ -22,7 +22,7 @@ with DAG("cleared", schedule=None):
     KubernetesPodOperator(task_id="load", arguments=["bash", "-c", first_sleeps], **POD)
 
 with DAG("timed_out", schedule=None):
-    KubernetesPodOperator(task_id="load", arguments=SLEEP, execution_timeout=timedelta(seconds=30), **POD)
+    KubernetesPodOperator(task_id="load", arguments=SLEEP, execution_timeout=timedelta(seconds=90), **POD)
 
 with DAG("retried", schedule=None):
     first_fails = "exit $((2 - {{ ti.try_number }}))"
