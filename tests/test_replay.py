@@ -288,6 +288,24 @@ def test_spool_of_a_living_process(setting: Setting) -> None:
     assert setting.sent() == ["job_3 START", "job_1 START", "job_2 START"]
 
 
+def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the end of a killed process's run cannot be put into the spool, that is a problem; later it is sent."""
+
+    def full(*_args: Any, **_how: Any) -> None:
+        raise OSError("No space left on device")
+
+    will = "from openlineage_pod.events import last_will\nspool.bequeath(last_will(to_document(draft(1))))"
+    with another_process(setting.spool, 1, then=will):
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "write", full)
+        result = setting.replay(str(setting.spool))
+    assert (result.status, setting.sent()) == (1, ["job_1 START"])
+    assert "the end of run 01938a60-0000-7000-8000-000000000001 cannot be reported yet" in result.err
+    assert setting.replay(str(setting.spool)).status == 0
+    assert setting.sent() == ["job_1 START", "job_1 FAIL"]
+
+
 def test_no_spool(setting: Setting) -> None:
     """A directory that is no spool is a problem, and stays as it is."""
     (setting.folder / "other").mkdir()

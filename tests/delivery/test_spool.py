@@ -256,6 +256,39 @@ def test_draining_of_two_threads(spool: Spool, directory: Path) -> None:
             assert entries == []
 
 
+WILL = "from openlineage_pod.events import last_will\nspool.bequeath(last_will(to_document(draft(1))))"
+
+
+def types(spool: Spool) -> list[str]:
+    """Return the event types of what is left behind."""
+    with spool.left_behind() as entries:
+        return [entry.part(2) for entry in entries]
+
+
+def test_end_of_a_vanished_run_needs_no_room(directory: Path) -> None:
+    """The end of a killed process's run is reported also where the spool is over its limit: it was there before."""
+    with another_process(directory, 1, then=WILL):
+        pass
+    assert types(Spool(str(directory), 0)) == ["START", "FAIL"]
+    assert names(directory / "open") == []
+
+
+def test_end_that_cannot_be_written_is_tried_again(
+    spool: Spool, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the end of a vanished run cannot be written, one warning says so, and it is written when it can be."""
+    with another_process(directory, 1, then=WILL):
+        pass
+    (directory / "tmp").rmdir()
+    assert [types(spool) for _ in range(3)] == [["START"]] * 3
+    (record,) = caplog.records
+    assert "01938a60-0000-7000-8000-000000000001" in record.getMessage()
+    assert "tried again" in record.getMessage()
+    (directory / "tmp").mkdir()
+    assert types(spool) == ["START", "FAIL"]
+    assert spool.unreported == set()
+
+
 def test_draining_that_fails(spool: Spool, directory: Path) -> None:
     """An error in the middle of draining lets go of the lock."""
     with another_process(directory, 1):
