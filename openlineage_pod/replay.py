@@ -144,7 +144,7 @@ def _attempt(retry: RetryPolicy, backend: Backend | None, event: _Found, patienc
 
 def _forget(event: _Found) -> None:
     if event.spool is not None and event.entry is not None:
-        event.spool.remove(event.entry)
+        event.spool.settle(event.entry)
 
 
 class _Reader:

@@ -288,6 +288,29 @@ def test_spool_of_a_living_process(setting: Setting) -> None:
     assert setting.sent() == ["job_3 START", "job_1 START", "job_2 START"]
 
 
+HANDED_OVER = """
+from openlineage_pod.events import last_will
+spool.hand_over()
+spool.bequeath(last_will(to_document(draft(1))))
+spool.write(to_document(draft(1, "COMPLETE")))
+"""
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_end_whose_will_is_still_there(status: int, setting: Setting) -> None:
+    """A process killed after the end of its run was sent or refused, its will not yet taken back, adds no FAIL."""
+    setting.receiver.script({"status": status})
+    with another_process(setting.spool, 1, then=HANDED_OVER) as process:
+        setting.replay(str(setting.spool))
+        assert names(setting.spool / "new") == []
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    setting.receiver.script()
+    assert setting.replay(str(setting.spool)) == (0, "", "0 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.sent() == (["job_1 START", "job_1 COMPLETE"] if status == 200 else [])
+    assert names(setting.spool / "open") == []
+
+
 def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the end of a killed process's run cannot be put into the spool, that is a problem; later it is sent."""
 

@@ -260,7 +260,7 @@ class Spool:
             self._put(join(self.path, "rejected", entry.name), _json(record))
         except OSError:
             return False
-        self.remove(entry)
+        self.settle(entry)
         return True
 
     def entries(self) -> list[Entry]:

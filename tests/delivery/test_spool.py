@@ -289,6 +289,23 @@ def test_end_that_cannot_be_written_is_tried_again(
     assert spool.unreported == set()
 
 
+@pytest.mark.parametrize("how", ["settled", "rejected"])
+def test_what_has_an_end_needs_no_other(how: str, spool: Spool, directory: Path) -> None:
+    """With the end of a run that was delivered or refused goes what its process would have others report of it."""
+    end = 'spool.write(to_document(draft(1, "COMPLETE")))\nspool.hand_over()'
+    with another_process(directory, 1, then=f"{WILL}\n{end}"):
+        with spool.left_behind() as entries:
+            start, complete = entries
+            spool.settle(start)
+            assert len(names(directory / "open")) == 1
+            if how == "settled":
+                spool.settle(complete)
+            else:
+                assert spool.reject(complete, event(1, "COMPLETE"), "400")
+        assert names(directory / "open") == []
+    assert types(spool) == []
+
+
 def test_draining_that_fails(spool: Spool, directory: Path) -> None:
     """An error in the middle of draining lets go of the lock."""
     with another_process(directory, 1):
