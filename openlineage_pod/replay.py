@@ -178,6 +178,9 @@ class _Reader:
         spool = Spool(path, max_bytes=0)
         spool.release()
         entries = self._stack.enter_context(spool.left_behind(look=self._dry_run))
+        if entries is None:
+            self._problem(f"{path}: another process is delivering from it at the moment")
+            return
         for run_id in spool.unreported:
             self._problem(f"{path}: the end of run {run_id} cannot be reported yet")
         if left := len(spool.entries()) - len(entries):

@@ -329,6 +329,17 @@ def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.Monkey
     assert setting.sent() == ["job_1 START", "job_1 FAIL"]
 
 
+def test_spool_that_somebody_delivers_from(setting: Setting) -> None:
+    """A spool from which another process delivers at the moment is a problem that says so, and nothing is sent."""
+    setting.left_behind(event(3))
+    drains = "draining = spool.left_behind(); draining.__enter__()"
+    with another_process(setting.spool, then=drains):
+        result = setting.replay(str(setting.spool))
+    assert (result.status, setting.sent()) == (1, [])
+    assert "another process is delivering from it" in result.err
+    assert "1 problems" in result.err
+
+
 def test_no_spool(setting: Setting) -> None:
     """A directory that is no spool is a problem, and stays as it is."""
     (setting.folder / "other").mkdir()

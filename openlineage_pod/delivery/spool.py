@@ -284,16 +284,16 @@ class Spool:
             os.pwrite(self._lock, what, 0)
 
     @contextmanager
-    def left_behind(self, *, all_of_them: bool = False, look: bool = False) -> Iterator[list[Entry]]:
+    def left_behind(self, *, all_of_them: bool = False, look: bool = False) -> Iterator[list[Entry] | None]:
         """Give what others are to deliver, oldest first, and keep further ones from delivering it meanwhile.
 
         That are the entries whose owners have gone or have handed them over, after the ends of the runs that nobody
         reported; `all_of_them`: also those of living owners, and the ABORT of those that were asked to stop; `look`:
-        the spool stays as it is. None while another process is draining: one at a time.
+        the spool stays as it is. None, and not a list, while another process is draining: one at a time.
         """
         with self._taken("drain.lock") as mine:
             if not mine:
-                yield []
+                yield None
                 return
             if not look:
                 self._inherit(all_of_them=all_of_them)
@@ -321,11 +321,12 @@ class Spool:
                 os.unlink(join(self.path, "owners", owner))
 
     def is_in_use(self) -> bool:
-        """Say whether there is an event, or another living process that may write one."""
+        """Say whether there is an event, a run without its end, or another living process that may write one."""
         with suppress(OSError):
             owners = [owner for owner in os.listdir(join(self.path, "owners")) if owner != self.owner]
             writers = [owner for owner in owners if self._said(owner) != _RELAYS]
-            return bool(self.entries()) or not all(map(self._is_gone, writers))
+            is_open = bool(os.listdir(join(self.path, "open")))
+            return is_open or bool(self.entries()) or not all(map(self._is_gone, writers))
         return False
 
     def _said(self, owner: str) -> bytes:

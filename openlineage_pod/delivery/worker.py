@@ -573,7 +573,7 @@ class Delivery:
             with guarded("drain the spool"), self._spool.left_behind() as entries:
                 # A connection of its own: transports other than HTTP are not known to bear two threads.
                 backend = backend.another() or self._connect(self._settings.environ) or backend
-                drain(self._spool, entries, backend.emit, self._redactor, lambda: self._closed)
+                drain(self._spool, entries or [], backend.emit, self._redactor, lambda: self._closed)
 
     # --- settling
 

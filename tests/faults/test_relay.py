@@ -1,10 +1,14 @@
-"""A relay in trouble: at a spool that is full."""
+"""A relay in trouble: at a spool that is full, or from which somebody else is delivering."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.delivery.test_spool import another_process
 from tests.faults.scene import until
 from tests.integration.wrapping import start_relay
 
@@ -35,3 +39,19 @@ def test_a_relay_at_a_full_spool(spooling: Scene, receiver: Receiver, refused: s
     assert (finished.returncode, "limit" in finished.stderr) == (0, False)
     books = spooling.account({"job": ("START", "FAIL")}, backends=[receiver])
     assert books.places == {"delivered": ["job.START", "job.FAIL"]}
+
+
+def test_a_relay_that_has_to_wait_for_its_last_pass(spooling: Scene, receiver: Receiver) -> None:
+    """At its end a relay waits until another process lets it, and delivers what is left in the time that it has."""
+    assert spooling.spool is not None
+    # It delivers for three seconds, and once more at the fifth at the latest.
+    environ = {**receiver.environ, "OPENLINEAGE_POD_GRACE_PERIOD": "6"}
+    drains = "draining = spool.left_behind(); assert draining.__enter__() is not None"
+    with another_process(spooling.spool, 1, then=drains):
+        relay = start_relay(spooling.jobs, spooling.spool, environ)
+        until(lambda: len(spooling.files("owners")) == 2, "the relay has started")
+        relay.signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            relay.finish(timeout=3.8)
+    assert relay.finish(timeout=20).returncode == 0
+    assert [event["eventType"] for event in receiver.events()] == ["START"]
