@@ -90,6 +90,7 @@ class Spool:
         self._last_time = 0
         self.owner = new_uuid7()
         self.failing = False
+        self._has_handed_over = False
         # The runs of processes that have gone whose ends could not be written yet.
         self.unreported: set[str] = set()
         os.makedirs(path, mode=0o700, exist_ok=True)  # below, the mode is not that of the parents
@@ -243,8 +244,8 @@ class Spool:
         return None
 
     def has(self, entry: Entry) -> bool:
-        """Say whether the event is still there."""
-        return os.path.exists(entry.path)
+        """Say whether the event is still there, or has been taken by those to whom this process handed it over."""
+        return os.path.exists(entry.path) or (self._has_handed_over and os.path.isdir(self._new))
 
     def remove(self, entry: Entry) -> None:
         """Take a delivered event out. If that fails it is delivered again some day, which backends bear."""
@@ -273,6 +274,7 @@ class Spool:
 
     def hand_over(self) -> None:
         """Say that this process delivers nothing itself: its events are for others while it still runs."""
+        self._has_handed_over = True  # first: they may be quick
         self._say(_HANDED_OVER)
 
     def relay_only(self) -> None:

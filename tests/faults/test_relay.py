@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from openlineage_pod.delivery.spool import Spool
 from tests.delivery.test_spool import another_process
 from tests.faults.scene import until
+from tests.integration.harness import PATIENCE
 from tests.integration.wrapping import start_relay
 
 if TYPE_CHECKING:
@@ -39,6 +42,33 @@ def test_a_relay_at_a_full_spool(spooling: Scene, receiver: Receiver, refused: s
     assert (finished.returncode, "limit" in finished.stderr) == (0, False)
     books = spooling.account({"job": ("START", "FAIL")}, backends=[receiver])
     assert books.places == {"delivered": ["job.START", "job.FAIL"]}
+
+
+MANY = """
+from openlineage_pod import lineage_run
+for number in range(400):
+    with lineage_run(f"run-{number}"):
+        pass
+"""
+
+
+def test_a_relay_that_is_quick(spooling: Scene) -> None:
+    """What others take from the spool as soon as it was handed over does not come there once more."""
+    assert spooling.spool is not None
+    drainer = Spool(str(spooling.spool), 1 << 30)
+    taken: dict[str, list[str]] = {}
+    job = spooling.jobs.start(MANY, {"OPENLINEAGE_POD_SPOOL_DIR": str(spooling.spool)})
+    deadline = time.monotonic() + PATIENCE
+    is_over = False
+    while not is_over and time.monotonic() < deadline:  # without a pause: quicker than any relay
+        is_over = bool(taken) and len(spooling.files("owners")) == 1
+        with drainer.left_behind() as entries:
+            for entry in entries or []:
+                taken.setdefault(entry.run_id, []).append(entry.part(2))
+                drainer.settle(entry)
+    drainer.release()
+    assert job.finish().returncode == 0
+    assert list(taken.values()) == [["START", "COMPLETE"]] * 400
 
 
 def test_a_relay_that_has_to_wait_for_its_last_pass(spooling: Scene, receiver: Receiver) -> None:
