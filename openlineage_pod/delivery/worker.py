@@ -199,7 +199,11 @@ class Delivery:
             # Also when Ctrl-C interrupts the wait: what is undelivered must not go without a word.
             print_deadline = max(end, time.monotonic() + _PRINT_TIMEOUT / 2)
             has_no_answer = self._unsettled and self._lanes and not (self._failing or self._healthy)
-            self._keep_all(print_deadline)
+            try:
+                self._keep_all(print_deadline)
+            except KeyboardInterrupt:
+                self._keep_all(print_deadline)
+                raise
             self._spilled = False  # what is in the spool alone stays there
             self._wait(print_deadline)  # for those that a thread of ours is printing at the moment
             if has_no_answer and self._spool is None:
