@@ -106,16 +106,20 @@ class _Relay:
             while self._spool.is_in_use() and time.monotonic() < last_call:
                 self._pass()
                 time.sleep(min(_POLL, max(0.0, last_call - time.monotonic())))
-            self._pass(all_of_them=True)
+            # Another process may be delivering, and may stop before it has come to everything.
+            while not self._pass(all_of_them=True) and self._spool.is_in_use() and time.monotonic() < self._end:
+                time.sleep(min(_POLL, max(0.0, self._end - time.monotonic())))
 
-    def _pass(self, *, all_of_them: bool = False) -> None:
+    def _pass(self, *, all_of_them: bool = False) -> bool:
+        """Deliver what there is; say whether nobody else was delivering."""
         with self._spool.left_behind(all_of_them=all_of_them) as entries:
-            failure = drain(self._spool, entries, self._deliver, self._redactor, self._stopping.is_set)
+            failure = drain(self._spool, entries or [], self._deliver, self._redactor, self._stopping.is_set)
         if failure is None:
             self._is_failing = False
         elif not self._is_failing:  # one line per outage
             self._is_failing = True
             logger.warning("events wait in %s: %s", self._spool.path, describe(failure, self._redactor))
+        return entries is not None
 
     def _deliver(self, document: dict[str, Any]) -> None:
         self._retry.call(lambda: self._emit(document), lambda _error: None, _PATIENCE)

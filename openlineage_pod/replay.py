@@ -144,7 +144,7 @@ def _attempt(retry: RetryPolicy, backend: Backend | None, event: _Found, patienc
 
 def _forget(event: _Found) -> None:
     if event.spool is not None and event.entry is not None:
-        event.spool.remove(event.entry)
+        event.spool.settle(event.entry)
 
 
 class _Reader:
@@ -177,16 +177,22 @@ class _Reader:
             return
         spool = Spool(path, max_bytes=0)
         spool.release()
-        everything = spool.entries()
-        entries = self._stack.enter_context(spool.left_behind())
-        if len(entries) < len(everything):
-            self._problem(f"{path}: {len(everything) - len(entries)} events belong to processes that still run")
+        entries = self._stack.enter_context(spool.left_behind(look=self._dry_run))
+        if entries is None:
+            self._problem(f"{path}: another process is delivering from it at the moment")
+            return
+        for run_id in spool.unreported:
+            self._problem(f"{path}: the end of run {run_id} cannot be reported yet")
+        if left := len(spool.entries()) - len(entries):
+            self._problem(f"{path}: {left} events belong to processes that still run")
         for entry in entries:
             document = spool.read(entry, set_aside=not self._dry_run)
             if document is not None:
                 yield _Found(document, path, spool, entry)
             else:
                 self._problem(f"{entry.path} is no event")
+        if self._dry_run:
+            yield from (_Found(end, place) for _, place, end in spool.ends(set_aside=False) if end is not None)
 
     def _lines(self, lines: Iterable[str], path: str) -> Iterator[_Found]:
         for finding in events_in(lines, path):

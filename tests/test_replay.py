@@ -288,6 +288,58 @@ def test_spool_of_a_living_process(setting: Setting) -> None:
     assert setting.sent() == ["job_3 START", "job_1 START", "job_2 START"]
 
 
+HANDED_OVER = """
+from openlineage_pod.events import last_will
+spool.hand_over()
+spool.bequeath(last_will(to_document(draft(1))))
+spool.write(to_document(draft(1, "COMPLETE")))
+"""
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_end_whose_will_is_still_there(status: int, setting: Setting) -> None:
+    """A process killed after the end of its run was sent or refused, its will not yet taken back, adds no FAIL."""
+    setting.receiver.script({"status": status})
+    with another_process(setting.spool, 1, then=HANDED_OVER) as process:
+        setting.replay(str(setting.spool))
+        assert names(setting.spool / "new") == []
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    setting.receiver.script()
+    assert setting.replay(str(setting.spool)) == (0, "", "0 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.sent() == (["job_1 START", "job_1 COMPLETE"] if status == 200 else [])
+    assert names(setting.spool / "open") == []
+
+
+def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the end of a killed process's run cannot be put into the spool, that is a problem; later it is sent."""
+
+    def full(*_args: Any, **_how: Any) -> None:
+        raise OSError("No space left on device")
+
+    will = "from openlineage_pod.events import last_will\nspool.bequeath(last_will(to_document(draft(1))))"
+    with another_process(setting.spool, 1, then=will):
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "write", full)
+        result = setting.replay(str(setting.spool))
+    assert (result.status, setting.sent()) == (1, ["job_1 START"])
+    assert "the end of run 01938a60-0000-7000-8000-000000000001 cannot be reported yet" in result.err
+    assert setting.replay(str(setting.spool)).status == 0
+    assert setting.sent() == ["job_1 START", "job_1 FAIL"]
+
+
+def test_spool_that_somebody_delivers_from(setting: Setting) -> None:
+    """A spool from which another process delivers at the moment is a problem that says so, and nothing is sent."""
+    setting.left_behind(event(3))
+    drains = "draining = spool.left_behind(); draining.__enter__()"
+    with another_process(setting.spool, then=drains):
+        result = setting.replay(str(setting.spool))
+    assert (result.status, setting.sent()) == (1, [])
+    assert "another process is delivering from it" in result.err
+    assert "1 problems" in result.err
+
+
 def test_no_spool(setting: Setting) -> None:
     """A directory that is no spool is a problem, and stays as it is."""
     (setting.folder / "other").mkdir()

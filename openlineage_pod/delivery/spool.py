@@ -90,6 +90,9 @@ class Spool:
         self._last_time = 0
         self.owner = new_uuid7()
         self.failing = False
+        self._has_handed_over = False
+        # The runs of processes that have gone whose ends could not be written yet.
+        self.unreported: set[str] = set()
         os.makedirs(path, mode=0o700, exist_ok=True)  # below, the mode is not that of the parents
         for folder in ("tmp", "new", "open", "rejected", "owners"):
             os.makedirs(join(path, folder), mode=0o700, exist_ok=True)
@@ -110,14 +113,14 @@ class Spool:
             os.unlink(join(self.path, "owners", self.owner))
 
     def write(self, document: Mapping[str, Any], *, ours: bool = True) -> Entry:
-        """Put an event into the spool; one that is not `ours` is anybody's to deliver.
+        """Put an event into the spool; one that is not `ours` is anybody's to deliver, and was in the spool before.
 
         Raises:
-            OSError: it cannot be written, or the limit is reached.
+            OSError: it cannot be written, or, for one of ours, the limit is reached.
 
         """
         data = _json(document)
-        if self._used + len(data) > self._max_bytes:
+        if ours and self._used + len(data) > self._max_bytes:
             if (began := time.monotonic()) >= self._next_look:
                 self._used = self._size()  # others deliver, too
                 # A system call for each file: not more than a tenth of the time.
@@ -159,28 +162,48 @@ class Spool:
             OSError: it cannot be written.
 
         """
-        self._put(self._will(document["run"]["runId"]), _json(document))
+        self._put(self._will(document["run"]["runId"], self.owner), _json(document))
 
     def withdraw(self, run_id: str) -> None:
         """Take back what was bequeathed: the run has a terminal event of its own in the spool."""
         with suppress(OSError):
-            os.unlink(self._will(run_id))
+            os.unlink(self._will(run_id, self.owner))
 
     def settle(self, entry: Entry) -> None:
         """Take out an event of another process that was delivered, and with a terminal one what was bequeathed."""
         if entry.part(2) != "START" and entry.owner:
             with suppress(OSError):
-                os.unlink(join(self.path, "open", f"{entry.run_id}~{entry.owner}{_SUFFIX}"))
+                os.unlink(self._will(entry.run_id, entry.owner))
         self.remove(entry)
 
-    def _will(self, run_id: str) -> str:
-        return join(self.path, "open", f"{run_id}~{self.owner}{_SUFFIX}")
+    def _will(self, run_id: str, owner: str) -> str:
+        return join(self.path, "open", f"{run_id}~{owner}{_SUFFIX}")
 
     def _inherit(self, *, all_of_them: bool) -> None:
-        """Report the runs whose processes have gone, the innermost of a process first.
+        """Put the ends of the runs whose processes have gone into the spool. The caller holds the lock for draining."""
+        for run_id, path, document in self.ends(all_of_them=all_of_them):
+            if document is None or self._is_reported(run_id, document):
+                with suppress(OSError):
+                    os.unlink(path)
 
-        The caller holds the lock for draining. A process that was killed between its terminal event and the
-        withdrawal has left both: that run is reported already.
+    def _is_reported(self, run_id: str, end: Mapping[str, Any]) -> bool:
+        try:
+            self.write(end, ours=False)
+        except OSError as error:
+            if run_id not in self.unreported:  # a relay comes again and again
+                self.unreported.add(run_id)
+                logger.warning("the end of run %s cannot be reported yet, and is tried again: %s", run_id, error)
+            return False
+        self.unreported.discard(run_id)
+        return True
+
+    def ends(
+        self, *, all_of_them: bool = False, set_aside: bool = True
+    ) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+        """Give the runs whose processes have gone, the innermost of a process first: id, file, and the end, if any.
+
+        A process that was killed between its terminal event and the withdrawal has left both: that run is reported
+        already.
         """
         try:
             wills = sorted(os.listdir(join(self.path, "open")), reverse=True)  # UUIDv7: the last one started first
@@ -193,18 +216,14 @@ class Spool:
             is_gone = owner != self.owner and self._is_gone(owner)
             if owner == self.owner or not (all_of_them or is_gone):
                 continue
-            if run_id not in ended and (document := self.read(Entry(name, join(self.path, "open")))) is not None:
-                if document["eventType"] == "FAIL":
-                    if not is_gone:
-                        continue  # it lives, and nobody has asked it to stop
-                    document["eventTime"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-                try:
-                    self.write(document, ours=False)
-                except OSError as error:
-                    logger.warning("the end of run %s is not reported: %s", run_id, error)
-                    continue
-            with suppress(OSError):
-                os.unlink(path)
+            document = None
+            if run_id not in ended:
+                document = self.read(Entry(name, join(self.path, "open")), set_aside=set_aside)
+            if document is not None and document["eventType"] == "FAIL":
+                if not is_gone:
+                    continue  # it lives, and nobody has asked it to stop
+                document["eventTime"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+            yield run_id, path, document
 
     def read(self, entry: Entry, *, set_aside: bool = True) -> dict[str, Any] | None:
         """Return an event, or None: it has gone, or was none and has been set aside in rejected/."""
@@ -225,8 +244,8 @@ class Spool:
         return None
 
     def has(self, entry: Entry) -> bool:
-        """Say whether the event is still there."""
-        return os.path.exists(entry.path)
+        """Say whether the event is still there, or has been taken by those to whom this process handed it over."""
+        return os.path.exists(entry.path) or (self._has_handed_over and os.path.isdir(self._new))
 
     def remove(self, entry: Entry) -> None:
         """Take a delivered event out. If that fails it is delivered again some day, which backends bear."""
@@ -242,7 +261,7 @@ class Spool:
             self._put(join(self.path, "rejected", entry.name), _json(record))
         except OSError:
             return False
-        self.remove(entry)
+        self.settle(entry)
         return True
 
     def entries(self) -> list[Entry]:
@@ -255,6 +274,7 @@ class Spool:
 
     def hand_over(self) -> None:
         """Say that this process delivers nothing itself: its events are for others while it still runs."""
+        self._has_handed_over = True  # first: they may be quick
         self._say(_HANDED_OVER)
 
     def relay_only(self) -> None:
@@ -266,18 +286,19 @@ class Spool:
             os.pwrite(self._lock, what, 0)
 
     @contextmanager
-    def left_behind(self, *, all_of_them: bool = False) -> Iterator[list[Entry]]:
+    def left_behind(self, *, all_of_them: bool = False, look: bool = False) -> Iterator[list[Entry] | None]:
         """Give what others are to deliver, oldest first, and keep further ones from delivering it meanwhile.
 
         That are the entries whose owners have gone or have handed them over, after the ends of the runs that nobody
-        reported; `all_of_them`: also those of living owners, and the ABORT of those that were asked to stop. None while
-        another process is draining: one at a time.
+        reported; `all_of_them`: also those of living owners, and the ABORT of those that were asked to stop; `look`:
+        the spool stays as it is. None, and not a list, while another process is draining: one at a time.
         """
         with self._taken("drain.lock") as mine:
             if not mine:
-                yield []
+                yield None
                 return
-            self._inherit(all_of_them=all_of_them)
+            if not look:
+                self._inherit(all_of_them=all_of_them)
             theirs: dict[str, bool] = {}
             entries = []
             for entry in self.entries():
@@ -288,7 +309,8 @@ class Spool:
                     entries.append(entry)
             yield entries
             with suppress(OSError):
-                self._tidy_up()
+                if not look:
+                    self._tidy_up()
 
     def _tidy_up(self) -> None:
         """Delete what those that have gone left half-written, and their owner files."""
@@ -301,11 +323,12 @@ class Spool:
                 os.unlink(join(self.path, "owners", owner))
 
     def is_in_use(self) -> bool:
-        """Say whether there is an event, or another living process that may write one."""
+        """Say whether there is an event, a run without its end, or another living process that may write one."""
         with suppress(OSError):
             owners = [owner for owner in os.listdir(join(self.path, "owners")) if owner != self.owner]
             writers = [owner for owner in owners if self._said(owner) != _RELAYS]
-            return bool(self.entries()) or not all(map(self._is_gone, writers))
+            is_open = bool(os.listdir(join(self.path, "open")))
+            return is_open or bool(self.entries()) or not all(map(self._is_gone, writers))
         return False
 
     def _said(self, owner: str) -> bytes:

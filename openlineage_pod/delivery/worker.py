@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import Empty, PriorityQueue, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ from openlineage_pod.settings import ConfigurationError
 from openlineage_pod.sigterm import undivided
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from openlineage_pod.delivery.spool import Entry
     from openlineage_pod.delivery.transport import Backend
@@ -70,29 +70,17 @@ _HEAD_START = 0.01
 class _Item:
     """An event on its way: first a draft, then its document, or only its place in the spool."""
 
-    __slots__ = ("_unclaimed", "_unprepared", "document", "draft", "entry", "is_will", "number", "run_id")
+    __slots__ = ("_unclaimed", "document", "draft", "entry", "is_end", "is_will", "number", "run_id")
 
     def __init__(self, number: int, run_id: str, draft: Draft | None = None, *, is_will: bool = False) -> None:
         self.number = number
         self.is_will = is_will
+        self.is_end = draft is not None and draft.event_type != "START" and not is_will
         self.run_id = run_id
         self.draft = draft
         self.document: dict[str, Any] | None = None
         self.entry: Entry | None = None
         self._unclaimed = [True]
-        self._unprepared = [True]
-
-    def prepare(self) -> bool:
-        """Take over the making of the document; True for one caller only."""
-        try:
-            return self._unprepared.pop()  # atomic
-        except IndexError:
-            return False
-
-    @property
-    def is_prepared(self) -> bool:
-        """Whether the document is there, or the place in the spool."""
-        return self.document is not None or self.entry is not None
 
     def claim(self) -> bool:
         """Take over the say in what becomes of the event; True for one caller only."""
@@ -133,6 +121,9 @@ class Delivery:
         # Reentrant: a signal handler may interrupt the main thread between its acquire and release.
         self._counting = threading.RLock()
         self._starting = threading.RLock()
+        # Held by whoever makes documents and writes them to the spool: else the events of a run change places there.
+        self._preparing = threading.RLock()
+        self._keeping = False
         self._intake: threading.Thread | None = None
         self._spool: Spool | None = None
         self._lanes: list[_Lane] = []
@@ -208,7 +199,11 @@ class Delivery:
             # Also when Ctrl-C interrupts the wait: what is undelivered must not go without a word.
             print_deadline = max(end, time.monotonic() + _PRINT_TIMEOUT / 2)
             has_no_answer = self._unsettled and self._lanes and not (self._failing or self._healthy)
-            self._keep_all(print_deadline)
+            try:
+                self._keep_all(print_deadline)
+            except KeyboardInterrupt:
+                self._keep_all(print_deadline)
+                raise
             self._spilled = False  # what is in the spool alone stays there
             self._wait(print_deadline)  # for those that a thread of ours is printing at the moment
             if has_no_answer and self._spool is None:
@@ -225,14 +220,33 @@ class Delivery:
 
     def _keep_all(self, deadline: float) -> None:
         """Leave everything undelivered where it can be found."""
-        with suppress(Empty):
-            while True:  # shared with the intake: what it has not come to yet is taken by one of the two
-                item = self._inbox.get_nowait()
-                if item is not None and item is not _READ_BACK and time.monotonic() < deadline:
-                    with guarded("prepare an event"):
-                        self._prepare(item)
-        for item in list(self._unsettled.values()):
-            self._keep(item, deadline)
+        now = time.monotonic()
+        self._keeping = True
+        try:
+            # The intake may hang in the file system; half of the time is left for printing.
+            with self._alone(max(0.0, deadline - now) / 2) as alone:
+                # Not from the inbox: the intake may have taken the START of a run from it whose end is still there.
+                items = list(self._unsettled.values())
+                for item in items:
+                    with undivided:  # a claimed event that is not yet printed would be lost
+                        self._save(item, deadline, to_spool=alone)
+                        self._leave(item, deadline)
+            for item in items:
+                # What was printed past the intake: its START may be in the spool.
+                if item.is_end and not alone and self._spool is not None and time.monotonic() < deadline:
+                    self._spool.withdraw(item.run_id)
+        finally:
+            self._keeping = False
+
+    @contextmanager
+    def _alone(self, patience: float) -> Iterator[bool]:
+        """Keep others from preparing events; give whether they could be kept from it within some seconds."""
+        alone = self._preparing.acquire(timeout=patience)
+        try:
+            yield alone
+        finally:
+            if alone:
+                self._preparing.release()
 
     def report(self) -> DeliveryReport:
         """Return what has become of the events so far."""
@@ -314,7 +328,9 @@ class Delivery:
             masking.redactor = Redactor(secrets)
         if self._settings.spool_dir:
             try:
-                self._spool = Spool(self._settings.spool_dir, self._settings.spool_max_bytes)
+                spool = Spool(self._settings.spool_dir, self._settings.spool_max_bytes)
+                with self._preparing:  # of what is kept at one time, all is spooled or all is printed
+                    self._spool = spool
             except OSError as error:
                 logger.warning(
                     "the spool %s cannot be used (%s), so undelivered events are kept in memory only",
@@ -327,31 +343,44 @@ class Delivery:
             if item is None:
                 return
             if item is _READ_BACK:
-                with guarded("read events back from the spool"):
+                with guarded("read events back from the spool"), self._preparing:
                     self._read_back()
                 continue
             with guarded("prepare an event"):
-                self._prepare(item)
+                with self._preparing:
+                    self._prepare(item)
+                if not item.is_will:
+                    self._make_room(item)
             with guarded("queue an event"):
                 if not item.is_claimed and not item.is_will:
                     self._queue(item)
+            if self._keeping:
+                time.sleep(0.001)  # else the next event could have the lock before the end of the process has it
 
     def _prepare(self, item: _Item) -> None:
-        """Make the document, and put it into the spool; from there on only its place is kept."""
-        if not item.prepare() or item.draft is None:
+        """Make the document, and put it into the spool; from there on only its place is kept.
+
+        The caller holds `_preparing`. It may be interrupted at any place, by a signal handler that prepares the same
+        event, or by Ctrl-C: then whoever comes next does it all once more.
+        """
+        draft, spool = item.draft, self._spool
+        if draft is None:
             return
-        draft, item.draft = item.draft, None
-        document = self._document(draft)
         if item.is_will:
-            self._leave(document)
-            return
-        if draft.event_type == "START":
-            self._leave(last_will(document))
-        item.document = document
-        if self._spool is not None:
-            self._write(item, document, self._spool)
-            if draft.event_type != "START":
-                self._spool.withdraw(item.run_id)
+            if not self._closed:  # else the run's own end is there by now
+                self._bequeath(self._document(draft))
+        elif not item.is_claimed:
+            item.document = document = self._document(draft)
+            if spool is not None and item.entry is None and not item.is_claimed:
+                if not item.is_end:
+                    self._bequeath(last_will(document))
+                self._write(item, document, spool)
+        item.draft = None
+        if spool is not None and (item.is_end or item.is_claimed):  # claimed: printed, the end did not wait for us
+            spool.withdraw(item.run_id)
+
+    def _make_room(self, item: _Item) -> None:
+        """Let go of an event that has been prepared, where there are too many."""
         if item.entry is not None:
             if self._spilled or len(self._unsettled) > _MOST_AT_HAND:
                 self._spilled = True
@@ -379,7 +408,6 @@ class Delivery:
             others = [entry for entry in spool.entries() if entry.owner == spool.owner and entry.name not in at_hand]
             for entry in others[:_MOST_AT_HAND]:
                 item = _Item(next(self._numbers), entry.run_id)
-                item.prepare()
                 item.entry = entry
                 with self._counting:
                     self._counts["spooled"] -= 1
@@ -389,7 +417,7 @@ class Delivery:
         self._asked_for_more = False
         self._tell_waiting()
 
-    def _leave(self, will: dict[str, Any]) -> None:
+    def _bequeath(self, will: dict[str, Any]) -> None:
         """Leave the terminal event of a run to others, should this process end without one."""
         if self._spool is not None and not self._spool.failing:
             with suppress(OSError):  # what is wrong with the spool, the event itself will tell
@@ -486,7 +514,10 @@ class Delivery:
         if item.is_claimed:
             return True  # printed at the deadline
         if backend is None:
-            self._keep(item, time.monotonic() + _PRINT_TIMEOUT)
+            deadline = time.monotonic() + _PRINT_TIMEOUT
+            with self._alone(_PRINT_TIMEOUT) as alone:
+                self._save(item, deadline, to_spool=alone)
+            self._leave(item, deadline)
             return True
         document = item.document
         if document is None and item.entry is not None and self._spool is not None:
@@ -508,10 +539,15 @@ class Delivery:
             self._reject(item, document, error)
         else:
             self._healthy, self._failing, self._last_progress = True, False, time.monotonic()
-            if item.entry is not None and self._spool is not None:
-                self._spool.remove(item.entry)
-            self._settle(item, "delivered")
+            self._accepted(item)
         return True
+
+    def _accepted(self, item: _Item) -> None:
+        is_mine = item.claim()  # first: else what is missing in the spool passes for vanished
+        if item.entry is not None and self._spool is not None:
+            self._spool.remove(item.entry)
+        if is_mine:
+            self._finish(item, "delivered")
 
     def _reject(self, item: _Item, document: dict[str, Any], error: Exception) -> None:
         reason = describe(error, self._redactor)
@@ -541,7 +577,7 @@ class Delivery:
             with guarded("drain the spool"), self._spool.left_behind() as entries:
                 # A connection of its own: transports other than HTTP are not known to bear two threads.
                 backend = backend.another() or self._connect(self._settings.environ) or backend
-                drain(self._spool, entries, backend.emit, self._redactor, lambda: self._closed)
+                drain(self._spool, entries or [], backend.emit, self._redactor, lambda: self._closed)
 
     # --- settling
 
@@ -560,17 +596,26 @@ class Delivery:
         for waiter in list(self._waiting):
             waiter.put(None)
 
-    def _keep(self, item: _Item, deadline: float) -> None:
-        """Leave an undelivered event where it can be found: in the spool, or else on stderr."""
+    def _save(self, item: _Item, deadline: float, *, to_spool: bool) -> None:
+        """Have an undelivered event in the spool, or else in memory.
+
+        `to_spool`: the caller holds `_preparing`; else the spool is not touched.
+        """
         with guarded("keep an event"):
+            if not to_spool:
+                if (draft := item.draft) is not None and item.document is None and time.monotonic() < deadline:
+                    item.document = self._document(draft)
+                return
             if time.monotonic() < deadline:  # else there is no time left to make the document
                 self._prepare(item)
-            while not (item.is_prepared or item.is_claimed) and time.monotonic() < deadline:
-                time.sleep(0.001)  # the intake is preparing it at the moment
-            if self._spool is not None and item.entry is not None and not self._spool.has(item.entry):
+            spool, entry = self._spool, item.entry
+            if spool is not None and entry is not None and not spool.has(entry) and not item.is_claimed:
                 item.entry = None  # the directory has vanished
                 if item.document is not None:
-                    self._write(item, item.document, self._spool)
+                    self._write(item, item.document, spool)
+
+    def _leave(self, item: _Item, deadline: float) -> None:
+        """Leave a saved event where it can be found: in the spool, or else on stderr."""
         if item.entry is not None:
             self._settle(item, "spooled")
         else:

@@ -74,6 +74,12 @@ sys.stdin.read()
 """
 
 
+def given(entries: list[Entry] | None) -> list[Entry]:
+    """Return the entries that are left behind: nobody else is draining."""
+    assert entries is not None
+    return entries
+
+
 @contextmanager
 def another_process(directory: Path, *numbers: int, then: str = "") -> Iterator[subprocess.Popen[str]]:
     """Give a process that has written these events into the spool and still runs."""
@@ -212,13 +218,13 @@ def test_entries_of_a_living_process(spool: Spool, directory: Path) -> None:
             assert entries == []
         kill(process)
         with spool.left_behind() as entries:
-            assert jobs(entries, spool) == ["job_1", "job_2"]
+            assert jobs(given(entries), spool) == ["job_1", "job_2"]
 
 
 def test_entries_of_a_released_process(spool: Spool, directory: Path) -> None:
     """A process that has said that it has ended leaves its events to others at once."""
     with another_process(directory, 1, then="spool.release()"), spool.left_behind() as entries:
-        assert jobs(entries, spool) == ["job_1"]
+        assert jobs(given(entries), spool) == ["job_1"]
 
 
 def test_owners_that_are_gone_are_cleaned_up(spool: Spool, directory: Path) -> None:
@@ -227,7 +233,7 @@ def test_owners_that_are_gone_are_cleaned_up(spool: Spool, directory: Path) -> N
         kill(first)
         assert len(names(directory / "owners")) == 3
         with spool.left_behind() as entries:
-            assert len(entries) == 1
+            assert len(given(entries)) == 1
         assert len(names(directory / "owners")) == 2
         assert spool.owner in names(directory / "owners")
 
@@ -239,10 +245,10 @@ def test_one_process_drains_at_a_time(spool: Spool, directory: Path) -> None:
     drains = "draining = spool.left_behind(); found = draining.__enter__(); assert len(found) == 1"
     with another_process(directory, then=drains) as process:
         with spool.left_behind() as entries:
-            assert entries == []
+            assert entries is None
         kill(process)
         with spool.left_behind() as entries:
-            assert jobs(entries, spool) == ["job_1"]
+            assert jobs(given(entries), spool) == ["job_1"]
 
 
 def test_draining_of_two_threads(spool: Spool, directory: Path) -> None:
@@ -251,9 +257,59 @@ def test_draining_of_two_threads(spool: Spool, directory: Path) -> None:
         pass
     second = Spool(str(directory), MIB)
     with spool.left_behind() as first:
-        assert len(first) == 1
+        assert len(given(first)) == 1
         with second.left_behind() as entries:
-            assert entries == []
+            assert entries is None
+
+
+WILL = "from openlineage_pod.events import last_will\nspool.bequeath(last_will(to_document(draft(1))))"
+
+
+def types(spool: Spool) -> list[str]:
+    """Return the event types of what is left behind."""
+    with spool.left_behind() as entries:
+        return [entry.part(2) for entry in given(entries)]
+
+
+def test_end_of_a_vanished_run_needs_no_room(directory: Path) -> None:
+    """The end of a killed process's run is reported also where the spool is over its limit: it was there before."""
+    with another_process(directory, 1, then=WILL):
+        pass
+    assert types(Spool(str(directory), 0)) == ["START", "FAIL"]
+    assert names(directory / "open") == []
+
+
+def test_end_that_cannot_be_written_is_tried_again(
+    spool: Spool, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the end of a vanished run cannot be written, one warning says so, and it is written when it can be."""
+    with another_process(directory, 1, then=WILL):
+        pass
+    (directory / "tmp").rmdir()
+    assert [types(spool) for _ in range(3)] == [["START"]] * 3
+    (record,) = caplog.records
+    assert "01938a60-0000-7000-8000-000000000001" in record.getMessage()
+    assert "tried again" in record.getMessage()
+    (directory / "tmp").mkdir()
+    assert types(spool) == ["START", "FAIL"]
+    assert spool.unreported == set()
+
+
+@pytest.mark.parametrize("how", ["settled", "rejected"])
+def test_what_has_an_end_needs_no_other(how: str, spool: Spool, directory: Path) -> None:
+    """With the end of a run that was delivered or refused goes what its process would have others report of it."""
+    end = 'spool.write(to_document(draft(1, "COMPLETE")))\nspool.hand_over()'
+    with another_process(directory, 1, then=f"{WILL}\n{end}"):
+        with spool.left_behind() as entries:
+            start, complete = given(entries)
+            spool.settle(start)
+            assert len(names(directory / "open")) == 1
+            if how == "settled":
+                spool.settle(complete)
+            else:
+                assert spool.reject(complete, event(1, "COMPLETE"), "400")
+        assert names(directory / "open") == []
+    assert types(spool) == []
 
 
 def test_draining_that_fails(spool: Spool, directory: Path) -> None:
@@ -263,7 +319,7 @@ def test_draining_that_fails(spool: Spool, directory: Path) -> None:
     with pytest.raises(ZeroDivisionError), spool.left_behind():
         raise ZeroDivisionError
     with spool.left_behind() as entries:
-        assert len(entries) == 1
+        assert len(given(entries)) == 1
 
 
 def test_size_limit(directory: Path) -> None:
@@ -335,7 +391,7 @@ def test_file_that_is_no_event(data: bytes, spool: Spool, directory: Path, caplo
     path = directory / "new" / "00000000000000000001-00000000~r~START~o.json"
     path.write_bytes(data)
     with spool.left_behind() as entries:
-        assert [spool.read(entry) for entry in entries] == [None]
+        assert [spool.read(entry) for entry in given(entries)] == [None]
     assert (names(directory / "new"), names(directory / "rejected")) == ([], [path.name])
     assert (directory / "rejected" / path.name).read_bytes() == data
     assert len(caplog.records) == 1
@@ -347,14 +403,14 @@ def test_foreign_names(name: str, spool: Spool, directory: Path) -> None:
     """An event that somebody has put there under another name belongs to nobody, so it is delivered."""
     (directory / "new" / name).write_text(json.dumps(event(7)))
     with spool.left_behind() as entries:
-        assert jobs(entries, spool) == ["job_7"]
+        assert jobs(given(entries), spool) == ["job_7"]
 
 
 def test_folder_among_the_events(spool: Spool, directory: Path) -> None:
     """A folder in new/, such as lost+found, is passed over."""
     (directory / "new" / "lost+found").mkdir()
     with spool.left_behind() as entries:
-        assert [spool.read(entry) for entry in entries] == [None]
+        assert [spool.read(entry) for entry in given(entries)] == [None]
     spool.write(event(1))
 
 
@@ -383,7 +439,7 @@ def test_abandoned_after_a_fork(directory: Path) -> None:
                 assert entries == []
             kill(process)
             with spool.left_behind() as entries:
-                assert jobs(entries, spool) == ["job_1"]
+                assert jobs(given(entries), spool) == ["job_1"]
         finally:
             os.kill(child, signal.SIGKILL)
 
@@ -418,7 +474,7 @@ def test_directory_that_vanishes(spool: Spool, directory: Path) -> None:
     assert not spool.reject(entry, event(1), "400")
     spool.remove(entry)
     with spool.left_behind() as entries:
-        assert entries == []
+        assert entries is None
     spool.release()
 
 

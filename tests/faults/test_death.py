@@ -147,6 +147,26 @@ def test_sigkill_during_the_body(backend: str, spooling: Scene, receiver: Receiv
     assert len(spooling.files("owners")) == 0
 
 
+def test_a_replay_ends_the_run_of_a_killed_process(spooling: Scene, receiver: Receiver, refused: str) -> None:
+    """A replay sends the START that a killed process left, and the end of its run, which its dry run only lists."""
+    job = spooling.jobs.start(WAITS, spooling.environ(refused))
+    until(lambda: spooling.files("new"), "START is in the spool")
+    job.signal(signal.SIGKILL)
+    job.finish()
+    before = spooling.files("new"), spooling.files("open")
+    listed = spooling.replay(receiver.url, "--dry-run")
+    assert [line.split()[1] for line in listed.stdout.splitlines()] == ["START", "FAIL"]
+    assert (listed.stderr, before) == (
+        "2 events would be sent, 0 problems\n",
+        (spooling.files("new"), spooling.files("open")),
+    )
+    replay = spooling.replay(receiver.url)
+    assert (replay.returncode, replay.stderr) == (0, "2 sent, 0 rejected, 0 left, 0 problems\n")
+    books = spooling.account({"job": FAILED}, backends=[receiver])
+    assert books.places == {"delivered": ["job.START", "job.FAIL"]}
+    assert spooling.files("open") == []
+
+
 def test_sigkill_of_a_process_with_many_runs(spooling: Scene, receiver: Receiver) -> None:
     """All of 30 whole runs survive the process, and the next one delivers each once and in order."""
     receiver.script({"status": 503})
