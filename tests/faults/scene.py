@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import pytest
 
 from tests.conftest import SEEN_EVENTS
-from tests.integration.harness import PATIENCE
+from tests.integration.harness import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Protocol
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
             """Return the accepted events in the order of their arrival."""
 
 
-__all__ = ["SLACK", "WHOLE", "Books", "Scene", "deliver_what_is_left", "mounting", "until"]
+__all__ = ["SLACK", "WHOLE", "Books", "Scene", "deliver_what_is_left", "mounting"]
 
 WHOLE = ("START", "COMPLETE")
 # What a slow machine may add to a flush timeout. Without any bound, the faults here would add minutes.
@@ -231,14 +231,6 @@ def _check_told(finished: Sequence[Finished], counted: Mapping[str, int]) -> Non
     assert told["spooled"] == counted["spooled"], f"told: {told}, counted: {counted}"
     # Without a spool, what was refused for good is printed.
     assert told["rejected"] + told["printed"] == counted["rejected"] + counted["printed"], f"{told}, counted: {counted}"
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Return as soon as `condition` is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: never happened"
-        time.sleep(0.01)
 
 
 @cache

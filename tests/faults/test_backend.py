@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.scene import WHOLE, until
-from tests.integration.harness import PATIENCE, on_a_thread, types
+from tests.faults.scene import WHOLE
+from tests.integration.harness import PATIENCE, on_a_thread, types, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

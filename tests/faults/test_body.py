@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import SLACK, WHOLE, until
-from tests.integration.harness import pipe, types
+from tests.faults.scene import SLACK, WHOLE
+from tests.integration.harness import pipe, types, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

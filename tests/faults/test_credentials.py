@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import WHOLE, until
-from tests.integration.harness import types
+from tests.faults.scene import WHOLE
+from tests.integration.harness import types, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.scene import SLACK, WHOLE, deliver_what_is_left, until
+from tests.faults.scene import SLACK, WHOLE, deliver_what_is_left
+from tests.integration.harness import until
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene

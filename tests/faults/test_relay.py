@@ -11,8 +11,7 @@ import pytest
 
 from openlineage_pod.delivery.spool import Spool
 from tests.delivery.test_spool import another_process
-from tests.faults.scene import until
-from tests.integration.harness import PATIENCE
+from tests.integration.harness import PATIENCE, until
 from tests.integration.wrapping import start_relay
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SEEN_EVENTS
-from tests.faults.scene import WHOLE, Scene, mounting, until
-from tests.integration.harness import Jobs, by_run
+from tests.faults.scene import WHOLE, Scene, mounting
+from tests.integration.harness import Jobs, by_run, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
