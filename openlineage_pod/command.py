@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from openlineage_pod import settings as names
 from openlineage_pod.identity import Identity, identify
 from openlineage_pod.oom import count_oom_kills
-from openlineage_pod.parent import read_parent
+from openlineage_pod.parent import read_parent, without_own
 from openlineage_pod.process import Supervisor, block_signals
 from openlineage_pod.settings import Settings
 from openlineage_pod.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from openlineage_pod.process import Ended
     from openlineage_pod.reporter import Reporter
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
     more, empty if there is none; `oom_kills` is the kernel's count before, None if unknown. `error` is what went wrong.
     """
 
-    environs: Sequence[Mapping[str, str]]
+    environs: Sequence[dict[str, str]]
     began: tuple[float, float]
     settings: Settings = Settings({})
     runtime: Runtime | None = None
@@ -200,10 +200,10 @@ def _planned(plan: Plan, name: str, options: RunOptions) -> Plan:
 
         raise refusal(settings, problems)
     (inherited,) = plan.environs
+    inherited.pop(names.REPORT, None)  # that of a wrapper around this one
     environ = identity.as_parent().child_env(inherited)
-    environ.pop(names.REPORT, None)  # that of a wrapper around this one
     plan = plan._replace(
-        environs=[environ, inherited], identity=identity, problems=problems, oom_kills=count_oom_kills()
+        environs=[environ, without_own(inherited)], identity=identity, problems=problems, oom_kills=count_oom_kills()
     )
     report = _new_report()
     if report:

@@ -20,7 +20,7 @@ from openlineage_pod.spec import complete_facet, facet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AIRFLOW_MACROS", "ParentContext", "read_parent"]
+__all__ = ["AIRFLOW_MACROS", "ParentContext", "read_parent", "without_own"]
 
 AIRFLOW_MACROS = "macros.OpenLineageProviderPlugin"
 _EXAMPLE_CONTEXT = (
@@ -77,9 +77,7 @@ class ParentContext(NamedTuple):
 
         Without what belongs to a run itself: OPENLINEAGE_RUN_ID, OPENLINEAGE_JOB_NAME, and the declared datasets.
         """
-        own = (settings.RUN_ID, settings.JOB_NAME, settings.INPUTS, settings.OUTPUTS)
-        kept = {name: value for name, value in base.items() if name not in own}
-        return {**kept, **self.to_env()}
+        return {**without_own(base), **self.to_env()}
 
     def _node(self) -> dict[str, object]:
         job: dict[str, object] = {"namespace": self.job_namespace, "name": self.job_name}
@@ -96,6 +94,12 @@ class ParentContext(NamedTuple):
             f"{prefix}JOB_NAME": self.job_name,
             f"{prefix}JOB_NAMESPACE": self.job_namespace,
         }
+
+
+def without_own(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what belongs to this process's own run, and to no child's."""
+    own = (settings.RUN_ID, settings.JOB_NAME, settings.INPUTS, settings.OUTPUTS)
+    return {name: value for name, value in environ.items() if name not in own}
 
 
 def read_parent(environ: Mapping[str, str]) -> tuple[ParentContext | None, list[str]]:

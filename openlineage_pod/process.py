@@ -215,8 +215,13 @@ class Supervisor:
         if received.si_code != _SI_KERNEL or self._to_group or is_for_us:
             self._send(number)
         # What was ignored when this process began, as under nohup, the command has inherited so: it asks for nothing.
-        is_stop = number in STOP_SIGNALS and signal.getsignal(number) is not signal.SIG_IGN
-        if is_stop and (self._stopped_by is None or number == signal.SIGTERM != self._stopped_by):
+        # But a SIGTERM is followed by a SIGKILL, whoever ignores it.
+        is_ignored = number != signal.SIGTERM and signal.getsignal(number) is signal.SIG_IGN
+        if (
+            number in STOP_SIGNALS
+            and not is_ignored
+            and (self._stopped_by is None or number == signal.SIGTERM != self._stopped_by)
+        ):
             self._stopped_by = number
             if self._kill_after is not None:
                 self.at(time.monotonic() + self._kill_after, self._kill)

@@ -71,7 +71,7 @@ def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals])
     end = time.monotonic() + settings.grace_period - min(_RESERVE, settings.grace_period / 2)
     worker.stop(end)
     thread.join(max(0.0, end - time.monotonic()) + _LATE)
-    left = len(spool.entries())
+    left = len(spool.entries()) + len(spool.unreported)
     spool.release()
     if left:
         write_stderr(f"openlineage-pod relay: {left} events are left in {path}\n", time.monotonic() + _LATE)

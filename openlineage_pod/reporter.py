@@ -107,8 +107,9 @@ class Reporter:
             self._deliver(time.monotonic() + self._reserve * 2 / 3)
 
         with guarded("report the end of the command"):
-            self._last_chance = threading.Thread(target=take, name="openlineage-pod-last-chance", daemon=True)
-            self._last_chance.start()
+            thread = threading.Thread(target=take, name="openlineage-pod-last-chance", daemon=True)
+            thread.start()
+            self._last_chance = thread  # only one that runs: the container may have no more threads
 
     def end(self, ended: Ended, deadline: float) -> None:
         """Report how the command ended, deliver until the deadline, and leave a termination message."""
@@ -120,8 +121,10 @@ class Reporter:
         outcome = _outcome_of(ended, self._options, oom=self._ran_out_of_memory())
         if self._last_chance is None:
             self._end(outcome, now + max(_LEAST, (deadline - now) / 2))
-        elif self._last_chance.ident is not None:
+        else:
             self._last_chance.join(max(0.0, deadline - now))
+            with guarded("report the end of the command"):
+                self._run._end(outcome)  # has no effect, unless that thread has not come to it yet
         if outcome.state != "COMPLETE":
             with suppress(OSError):
                 _leave_termination_message(outcome.message)

@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -23,7 +23,7 @@ from openlineage_pod.runtime import existing_runtime
 from tests.integration.wrapping import message, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from openlineage_pod.testing import Recorded
 
@@ -228,6 +228,41 @@ def test_reporter_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, swallowed
     assert not reported.path.exists()
     assert [type(error) for error in swallowed] == [TypeError]
     swallowed.clear()
+
+
+def test_last_chance_that_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, recorded: Recorded, swallowed: list[Exception]
+) -> None:
+    """A run whose last chance cannot begin, or comes to nothing, is reported when its command ends."""
+
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError(f"can't start new thread: {thread.name}")
+
+    class Now:
+        """A supervisor whose timers are due at once."""
+
+        def at(self, _deadline: float, act: Callable[[], None]) -> None:
+            """Act."""
+            with monkeypatch.context() as patched:
+                if never_starts:
+                    patched.setattr(threading.Thread, "start", no_thread)
+                act()
+
+    hangs = threading.Event()
+    for never_starts in (True, False):
+        command = Reported()
+        made = command._reporting._reporter
+        assert made is not None
+        if not never_starts:
+            monkeypatch.setattr(made, "_read_report", lambda *_: hangs.wait(60))
+        made.stopping(signal.SIGTERM, cast("Supervisor", Now()), 0.0)
+        made.end(Ended(3, signal.SIGTERM), time.monotonic() + 0.5)
+        assert recorded.events[-1]["eventType"] == "ABORT"
+        command.clean_up()
+    hangs.set()
+    assert [type(error) for error in swallowed] == [RuntimeError]
+    swallowed.clear()
+    assert [event["eventType"] for event in recorded.events] == ["START", "ABORT"] * 2
 
 
 # --- the report of the command

@@ -181,21 +181,20 @@ class Spool:
 
     def _inherit(self, *, all_of_them: bool) -> None:
         """Put the ends of the runs whose processes have gone into the spool. The caller holds the lock for draining."""
+        told, self.unreported = self.unreported, set()
         for run_id, path, document in self.ends(all_of_them=all_of_them):
-            if document is None or self._is_reported(run_id, document):
-                with suppress(OSError):
-                    os.unlink(path)
-
-    def _is_reported(self, run_id: str, end: Mapping[str, Any]) -> bool:
-        try:
-            self.write(end, ours=False)
-        except OSError as error:
-            if run_id not in self.unreported:  # a relay comes again and again
-                self.unreported.add(run_id)
-                logger.warning("the end of run %s cannot be reported yet, and is tried again: %s", run_id, error)
-            return False
-        self.unreported.discard(run_id)
-        return True
+            if document is not None:
+                try:
+                    self.write(document, ours=False)
+                except OSError as error:
+                    self.unreported.add(run_id)
+                    if run_id not in told:  # a relay comes again and again
+                        logger.warning(
+                            "the end of run %s cannot be reported yet, and is tried again: %s", run_id, error
+                        )
+                    continue
+            with suppress(OSError):
+                os.unlink(path)
 
     def ends(
         self, *, all_of_them: bool = False, set_aside: bool = True

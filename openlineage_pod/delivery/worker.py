@@ -123,6 +123,8 @@ class Delivery:
         self._starting = threading.RLock()
         # Held by whoever makes documents and writes them to the spool: else the events of a run change places there.
         self._preparing = threading.RLock()
+        # Runs whose ends are nowhere: others shall report them.
+        self._lost: set[str] = set()
         self._keeping = False
         self._intake: threading.Thread | None = None
         self._spool: Spool | None = None
@@ -226,15 +228,10 @@ class Delivery:
             # The intake may hang in the file system; half of the time is left for printing.
             with self._alone(max(0.0, deadline - now) / 2) as alone:
                 # Not from the inbox: the intake may have taken the START of a run from it whose end is still there.
-                items = list(self._unsettled.values())
-                for item in items:
+                for item in list(self._unsettled.values()):
                     with undivided:  # a claimed event that is not yet printed would be lost
-                        self._save(item, deadline, to_spool=alone)
+                        self._save(item, deadline, to_spool=alone or not self._settings.last_resort)
                         self._leave(item, deadline)
-            for item in items:
-                # What was printed past the intake: its START may be in the spool.
-                if item.is_end and not alone and self._spool is not None and time.monotonic() < deadline:
-                    self._spool.withdraw(item.run_id)
         finally:
             self._keeping = False
 
@@ -376,7 +373,9 @@ class Delivery:
                     self._bequeath(last_will(document))
                 self._write(item, document, spool)
         item.draft = None
-        if spool is not None and (item.is_end or item.is_claimed):  # claimed: printed, the end did not wait for us
+        # A claimed START was printed, for the end did not wait for us: then the run's end was, too, or is lost.
+        is_over = item.entry is not None if item.is_end else item.is_claimed
+        if spool is not None and is_over and item.run_id not in self._lost:
             spool.withdraw(item.run_id)
 
     def _make_room(self, item: _Item) -> None:
@@ -558,10 +557,12 @@ class Delivery:
             item.run_id,
             reason,
         )
+        if not item.claim():  # first, as in `_accepted`
+            return
         if item.entry is not None and self._spool is not None and self._spool.reject(item.entry, document, reason):
-            self._settle(item, "rejected")
+            self._finish(item, "rejected")
         else:
-            self._print(item, time.monotonic() + _PRINT_TIMEOUT, "rejected")
+            self._print_claimed(item, time.monotonic() + _PRINT_TIMEOUT, "rejected")
 
     def _on_failure(self, error: BaseException) -> None:
         if not self._failing:  # one line per outage
@@ -587,6 +588,11 @@ class Delivery:
 
     def _finish(self, item: _Item, as_what: str) -> None:
         """Count an event that the caller has claimed."""
+        if item.is_end and item.entry is None and self._settings.spool_dir:
+            if as_what == "pending":
+                self._lost.add(item.run_id)
+            elif self._spool is not None:
+                self._spool.withdraw(item.run_id)
         with self._counting:
             self._counts[as_what] += 1
         self._unsettled.pop(item.number, None)
@@ -621,10 +627,12 @@ class Delivery:
         else:
             self._print(item, deadline)
 
-    def _print(self, item: _Item, deadline: float, as_what: str = "printed") -> None:
+    def _print(self, item: _Item, deadline: float) -> None:
         """Write the event to stderr as a line from which it can be delivered later."""
-        if not item.claim():
-            return
+        if item.claim():
+            self._print_claimed(item, deadline, "printed")
+
+    def _print_claimed(self, item: _Item, deadline: float, as_what: str) -> None:
         printed = False
         if self._settings.last_resort:
             with guarded("print an event"):

@@ -549,6 +549,34 @@ def test_living_process_keeps_its_events(tmp_path: Path) -> None:
     owner.release()
 
 
+@pytest.mark.parametrize(("answers", "left"), [(True, 0), (False, 1)], ids=["delivered", "lost"])
+def test_will_of_an_end_that_is_not_in_the_spool(
+    answers: bool, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others report of a run stays with them while the run's own end is neither in the spool nor elsewhere."""
+    write = Spool.write
+
+    def without_ends(self: Spool, document: Mapping[str, Any]) -> Any:
+        if document["eventType"] == "COMPLETE":
+            raise OSError("no space left")
+        return write(self, document)
+
+    monkeypatch.setattr(Spool, "write", without_ends)
+    backend = Backend()
+    subject = delivery(backend, spool_dir=str(tmp_path), flush_timeout=1, last_resort=False)
+    subject.submit(draft(1))
+    assert subject.flush(10) == DeliveryReport(delivered=1)
+    backend.asked.clear()
+    backend.answer.clear()
+    subject.submit(draft(1, "COMPLETE"))
+    assert backend.asked.wait(10)
+    assert len(list((tmp_path / "open").iterdir())) == 1
+    if answers:
+        backend.answer.set()
+    assert subject.close() == DeliveryReport(delivered=2 - left, pending=left)
+    assert len(list((tmp_path / "open").iterdir())) == left
+
+
 def test_spool_that_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A spool that cannot be used is one warning, and the events are delivered all the same."""
     (tmp_path / "file").touch()

@@ -74,15 +74,17 @@ def test_what_the_intake_is_at_is_waited_for(slowed: str, spooling: Scene, refus
     assert spooling.account({"job": WHOLE, "next": WHOLE}, backends=[receiver]).delivered[:2] == BOTH
 
 
-def test_an_intake_that_hangs_is_not_waited_for(spooling: Scene, refused: str) -> None:
-    """While a write hangs, the exit is in time, all is printed, and nobody else reports an end of the run."""
+@pytest.mark.parametrize(("last_resort", "place"), [("stderr", "printed"), ("off", "spooled")])
+def test_an_intake_that_hangs_is_not_waited_for(last_resort: str, place: str, spooling: Scene, refused: str) -> None:
+    """While a write hangs, the exit is in time, all is kept elsewhere, and nobody else reports an end of the run."""
     source = SLOWED.format(patience=2, slowed=START_HANGS, wait="busy.wait()")
-    job = spooling.jobs.start(source, spooling.environ(refused, 0))
+    environ = {**spooling.environ(refused, 0), "OPENLINEAGE_POD_LAST_RESORT": last_resort}
+    job = spooling.jobs.start(source, environ)
     job.wait_for("END")
     ended = time.monotonic()
     finished = job.finish()
     assert time.monotonic() - ended < 2 + SLACK
-    assert spooling.account({"job": WHOLE}, finished).places == {"printed": BOTH}
+    assert spooling.account({"job": WHOLE}, finished).places == {place: BOTH}
     assert spooling.files("open") == []
 
 

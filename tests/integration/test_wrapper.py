@@ -557,6 +557,17 @@ def test_last_chance_before_the_kill(refused: str, jobs: Jobs) -> None:
     assert [each["name"] for each in abort["outputs"]] == ["accounts"]
 
 
+def test_sigterm_that_the_command_ignores_by_inheritance(receiver: Receiver, jobs: Jobs) -> None:
+    """A SIGTERM is a stop also where it is ignored from the start: the SIGKILL comes after it all the same."""
+    ignoring = ["sh", "-c", "trap '' TERM; exec \"$@\"", "sh"]
+    command = wrapped(*sh("echo READY; exec sleep 600"), options=["--kill-after", "0.1"])
+    job = started(jobs, [*ignoring, *command], receiver.environ)
+    job.wait_for("READY")
+    job.signal(signal.SIGTERM)
+    assert job.finish().returncode == 137
+    assert ends(receiver.events()[-1]) == ("ABORT", "stopped by SIGTERM; the command was killed by SIGKILL")
+
+
 def test_signal_that_the_command_ignores_by_inheritance(receiver: Receiver, jobs: Jobs) -> None:
     """Under nohup a SIGHUP asks nobody to end: the command goes on, is not killed, and its failure is its own."""
     script = "trap 'echo ON' USR1; echo READY; until read line; do :; done; exit 7"
@@ -590,14 +601,18 @@ def test_command_with_an_impossible_name(name: bytes, parent: str, receiver: Rec
 
 
 def test_arguments_that_leave_no_room_for_our_variables(jobs: Jobs) -> None:
-    """A command that starts without us starts with us, if need be without our variables."""
-    environ = {**jobs.base_environ(), **QUICK}
+    """A command that starts without us starts with us, if need be without our variables, but not with our identity."""
+    environ = {**jobs.base_environ(), **QUICK, "OPENLINEAGE_JOB_NAME": "ours"}
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_STACK, (512 * 1024, 512 * 1024))  # a quarter of it is for the arguments
 
     def done(length: int, executable: str) -> subprocess.CompletedProcess[bytes] | None:
-        arguments = [*wrapped("true"), *["x" * 1000] * (length // 1000), "x" * (length % 1000)]
+        arguments = [
+            *wrapped("sh", "-c", 'test -z "$OPENLINEAGE_JOB_NAME$OPENLINEAGE_PARENT_ID"'),
+            *["x" * 1000] * (length // 1000),
+            "x" * (length % 1000),
+        ]
         try:
             return subprocess.run(
                 arguments, executable=executable, env=environ, cwd=jobs.directory, preexec_fn=limited, check=False
