@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from openlineage_pod.spec import __version__
+from openlineage_pod.events.facets import __version__
 
 if TYPE_CHECKING:
-    from openlineage_pod.datasets import Dataset, dataset
+    from openlineage_pod.core.lineage import LineageScope, flush, lineage_run
+    from openlineage_pod.core.parent import ParentContext
+    from openlineage_pod.core.run import LineageRun, current_run
+    from openlineage_pod.datasets.dataset import Dataset, dataset
     from openlineage_pod.delivery.report import DeliveryReport
-    from openlineage_pod.lineage import LineageScope, flush, lineage_run
-    from openlineage_pod.parent import ParentContext
-    from openlineage_pod.run import LineageRun, current_run
     from openlineage_pod.settings import ConfigurationError
 
 __all__ = [
@@ -39,15 +39,15 @@ __all__ = [
 
 _HOMES = {
     "ConfigurationError": "settings",
-    "Dataset": "datasets",
+    "Dataset": "datasets.dataset",
     "DeliveryReport": "delivery.report",
-    "LineageRun": "run",
-    "LineageScope": "lineage",
-    "ParentContext": "parent",
-    "current_run": "run",
-    "dataset": "datasets",
-    "flush": "lineage",
-    "lineage_run": "lineage",
+    "LineageRun": "core.run",
+    "LineageScope": "core.lineage",
+    "ParentContext": "core.parent",
+    "current_run": "core.run",
+    "dataset": "datasets.dataset",
+    "flush": "core.lineage",
+    "lineage_run": "core.lineage",
 }
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._stderr import BoundedHandler
-from openlineage_pod.redaction import Redactor
+from openlineage_pod.events.secrets import Redactor
 from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:

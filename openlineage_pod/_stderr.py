@@ -15,7 +15,7 @@ __all__ = ["BoundedHandler", "write_stderr"]
 # One text at a time; reentrant, because a signal handler may write, too.
 _writing = threading.RLock()
 # A pipe that is read at all takes a line at once.
-_LONGEST_WAIT = 0.2
+_MAX_WAIT = 0.2
 
 
 def write_stderr(text: str, deadline: float) -> bool:
@@ -73,7 +73,7 @@ class BoundedHandler(logging.Handler):
             with suppress(Exception):  # the job, or its test runner, has put something else in its place
                 sys.stderr.write(line)
         else:
-            write_stderr(line, time.monotonic() + _LONGEST_WAIT)
+            write_stderr(line, time.monotonic() + _MAX_WAIT)
 
     def _is_shown_by_others(self) -> bool:
         logger: logging.Logger | None = self._logger

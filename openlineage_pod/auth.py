@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from openlineage.client.transport.http import TokenProvider
 
-from openlineage_pod.delivery.key_file import KeyFile
+from openlineage_pod.delivery.transports.key_file import KeyFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from openlineage_pod.events.facets import __version__
 from openlineage_pod.settings import ConfigurationError, Settings
-from openlineage_pod.spec import __version__
 
 if TYPE_CHECKING:
     import argparse
@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = _read_settings()
         if options.command == "relay":
-            from openlineage_pod.relay import relay
+            from openlineage_pod.recovery.relay import relay
 
             return relay(options.directory, settings, _STOP_SIGNALS)
-        from openlineage_pod.replay import replay
+        from openlineage_pod.recovery.replay import replay
 
         return replay(options.paths, os.environ, dry_run=options.dry_run)
     except (ConfigurationError, OSError) as error:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: list[str], options: argparse.Namespace | None) -> int:
-    from openlineage_pod.command import RunOptions, run_command
+    from openlineage_pod.wrapper.command import RunOptions, run_command
 
     given = {} if options is None else {field: getattr(options, field) for field in RunOptions._fields}
     try:
@@ -76,9 +76,9 @@ def _read_settings() -> Settings:
 
     settings = Settings.from_env()
     if settings.strict and settings.problems:
-        from openlineage_pod.runtime import refusal
+        from openlineage_pod.core.runtime import configuration_error
 
-        raise refusal(settings, settings.problems)
+        raise configuration_error(settings, settings.problems)
     for problem in settings.problems:
         logger.warning("%s", problem)
     return settings

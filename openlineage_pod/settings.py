@@ -1,7 +1,7 @@
-"""Every environment variable of this project, read in one place from a mapping that a test can inject.
+"""The settings of this process, read once from the environment or from a mapping that a test injects.
 
-Each variable is a documented constant. A malformed value never stops the job: it becomes a *problem*, one sentence
-that names the variable, what was wrong and a right value, and the default takes its place.
+A malformed value never stops the job: it becomes a *problem*, one sentence that names the variable, what was wrong and
+a right value, and the default is used instead.
 """
 
 from __future__ import annotations
@@ -10,74 +10,23 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from openlineage_pod import environment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["ConfigurationError", "Settings", "canonical_uuid", "name_fault", "quoted", "read_boolean", "read_name"]
-
-CONTEXT = "OPENLINEAGE_CONTEXT"
-"""Who started this pod, as the standard JSON: `{"parent": {"run", "job", "root": {"run", "job"}}}`."""
-PARENT_ID = "OPENLINEAGE_PARENT_ID"
-"""The parent as `namespace/job/run-id`."""
-ROOT_PARENT_ID = "OPENLINEAGE_ROOT_PARENT_ID"
-"""The root as `namespace/job/run-id`."""
-PARENT_PARTS = "OPENLINEAGE_PARENT_"
-"""Prefix of `RUN_ID`, `JOB_NAME` and `JOB_NAMESPACE`: the parent in parts."""
-ROOT_PARENT_PARTS = "OPENLINEAGE_ROOT_PARENT_"
-"""Prefix of `RUN_ID`, `JOB_NAME` and `JOB_NAMESPACE`: the root in parts."""
-NAMESPACE = "OPENLINEAGE_NAMESPACE"
-"""The job namespace of this pod's runs (default: the parent's, else `default`)."""
-JOB_NAME = "OPENLINEAGE_JOB_NAME"
-"""The job name of the outermost run (default: `<parent job name>.<function>`)."""
-RUN_ID = "OPENLINEAGE_RUN_ID"
-"""The run id, a UUID, of the first outermost run of the process (default: a new UUIDv7)."""
-DISABLED = "OPENLINEAGE_DISABLED"
-"""`true`: nothing is reported."""
-INPUTS = "OPENLINEAGE_POD_INPUTS"
-"""Datasets that the DAG declared as inputs, a JSON array; added to the outermost run."""
-OUTPUTS = "OPENLINEAGE_POD_OUTPUTS"
-"""Datasets that the DAG declared as outputs, a JSON array; added to the outermost run."""
-URL = "OPENLINEAGE_URL"
-"""The backend; this one and the next three are openlineage-python's own, as all that begin with `CLIENT_PREFIX`."""
-ENDPOINT = "OPENLINEAGE_ENDPOINT"
-"""The path below the URL (default `api/v1/lineage`)."""
-API_KEY = "OPENLINEAGE_API_KEY"
-"""Sent as a bearer token."""
-CONFIG = "OPENLINEAGE_CONFIG"
-"""openlineage-python's configuration file."""
-CLIENT_PREFIX = "OPENLINEAGE__"
-"""Prefix of openlineage-python's configuration in parts, such as `OPENLINEAGE__TRANSPORT__TYPE`."""
-FLUSH_TIMEOUT = "OPENLINEAGE_POD_FLUSH_TIMEOUT"
-"""Seconds that the end of the process may wait for delivery (default 5)."""
-LAST_RESORT = "OPENLINEAGE_POD_LAST_RESORT"
-"""`stderr` (default): an event that could not be delivered is printed there as one line; `off`: it is not."""
-API_KEY_FILE = "OPENLINEAGE_API_KEY_FILE"
-"""A file that holds the API key; read again when it changes, and after a 401 or 403."""
-SPOOL_DIR = "OPENLINEAGE_POD_SPOOL_DIR"
-"""A directory in which undelivered events are kept, also for the next process (default: none)."""
-SPOOL_MAX_BYTES = "OPENLINEAGE_POD_SPOOL_MAX_BYTES"
-"""What the spool may hold (default 16777216, 16 MiB)."""
-MAX_EVENT_BYTES = "OPENLINEAGE_POD_MAX_EVENT_BYTES"
-"""The largest event; of a larger one facets are left out in a fixed order (default 250000)."""
-REDACT = "OPENLINEAGE_POD_REDACT"
-"""`false`: leave what looks like a credential in names and messages as it is (default true)."""
-GRACE_PERIOD = "OPENLINEAGE_POD_GRACE_PERIOD"
-"""Seconds that the pod has between SIGTERM and SIGKILL, for `openlineage-pod run` and `relay` (default 30)."""
-REPORT = "OPENLINEAGE_POD_REPORT"
-"""Set by `openlineage-pod run` for its command: a file for JSON lines about its datasets and facets."""
-STRICT = "OPENLINEAGE_POD_STRICT"
-"""`true`: raise on misconfiguration at the start, for tests (default false)."""
 
 MAX_NAME = 1024
 """Longest job name or namespace in characters; Marquez refuses longer namespaces."""
 
 _DEFAULT_FLUSH_TIMEOUT = 5.0
 _DEFAULT_GRACE_PERIOD = 30.0
-_MOST_SECONDS = 3600.0
+_MAX_SECONDS = 3600.0
 _DEFAULT_SPOOL_BYTES = 16 * 1024 * 1024
 _DEFAULT_EVENT_BYTES = 250_000
-_FEWEST_BYTES = 10_000
-_MOST_DIGITS = 15
+_MIN_BYTES = 10_000
+_MAX_DIGITS = 15
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -128,40 +77,38 @@ class Settings(NamedTuple):
         problems = _unknown(environ)
         return cls(
             environ=environ,
-            namespace=read_name(environ, NAMESPACE, "my-namespace", problems),
-            job_name=read_name(environ, JOB_NAME, "ingest_accounts", problems),
+            namespace=read_name(environ, environment.NAMESPACE, "my-namespace", problems),
+            job_name=read_name(environ, environment.JOB_NAME, "ingest_accounts", problems),
             run_id=_run_id(environ, problems),
-            disabled=read_boolean(environ, DISABLED, problems),
-            inputs=_datasets(environ, INPUTS, problems),
-            outputs=_datasets(environ, OUTPUTS, problems),
-            flush_timeout=_seconds(environ, FLUSH_TIMEOUT, _DEFAULT_FLUSH_TIMEOUT, problems),
+            disabled=read_boolean(environ, environment.DISABLED, problems),
+            inputs=_datasets(environ, environment.INPUTS, problems),
+            outputs=_datasets(environ, environment.OUTPUTS, problems),
+            flush_timeout=_seconds(environ, environment.FLUSH_TIMEOUT, _DEFAULT_FLUSH_TIMEOUT, problems),
             last_resort=_last_resort(environ, problems),
-            spool_dir=_path(environ, SPOOL_DIR, problems),
-            spool_max_bytes=_bytes(environ, SPOOL_MAX_BYTES, _DEFAULT_SPOOL_BYTES, problems),
-            max_event_bytes=_bytes(environ, MAX_EVENT_BYTES, _DEFAULT_EVENT_BYTES, problems),
-            redact=read_boolean(environ, REDACT, problems, default=True),
-            grace_period=_seconds(environ, GRACE_PERIOD, _DEFAULT_GRACE_PERIOD, problems),
-            strict=read_boolean(environ, STRICT, problems),
+            spool_dir=_path(environ, environment.SPOOL_DIR, problems),
+            spool_max_bytes=_bytes(environ, environment.SPOOL_MAX_BYTES, _DEFAULT_SPOOL_BYTES, problems),
+            max_event_bytes=_bytes(environ, environment.MAX_EVENT_BYTES, _DEFAULT_EVENT_BYTES, problems),
+            redact=read_boolean(environ, environment.REDACT, problems, default=True),
+            grace_period=_seconds(environ, environment.GRACE_PERIOD, _DEFAULT_GRACE_PERIOD, problems),
+            strict=read_boolean(environ, environment.STRICT, problems),
             problems=tuple(problems),
         )
 
 
 def _unknown(environ: Mapping[str, str]) -> list[str]:
     """Return one sentence for each variable of ours that nobody reads, most likely a slip of the pen."""
-    prefix = "OPENLINEAGE_POD_"
-    known = {value for value in globals().values() if isinstance(value, str) and value.startswith(prefix)}
-    found = sorted(name for name in environ if name.startswith(prefix) and name not in known)
+    found = sorted(name for name in environ if name.startswith(environment.OWN_PREFIX) and name not in environment.OWN)
     if not found:
         return []
-    from difflib import get_close_matches  # deferred: 5 ms that only a slip costs
+    from difflib import get_close_matches  # deferred: 5 ms that only a misspelled name costs
 
     problems = []
     for name in found:
         # Kubernetes makes variables such as OPENLINEAGE_POD_SERVICE_HOST for a service of that name.
-        if "_SERVICE_" in name or "_PORT" in name or name.startswith(f"{prefix}TEST_"):
+        if "_SERVICE_" in name or "_PORT" in name:
             continue
-        similar = get_close_matches(name, known, 1)
-        problems.append(f"{name} is no variable of openlineage-pod{f'; is it {similar[0]}?' if similar else ''}")
+        similar = get_close_matches(name, environment.OWN, 1)
+        problems.append(f"unknown variable {name}{f'; did you mean {similar[0]}?' if similar else ''}")
     return problems
 
 
@@ -207,14 +154,14 @@ def canonical_uuid(value: object) -> str | None:
 
 
 def _run_id(environ: Mapping[str, str], problems: list[str]) -> str | None:
-    value = environ.get(RUN_ID, "").strip()
+    value = environ.get(environment.RUN_ID, "").strip()
     if not value:
         return None
     run_id = canonical_uuid(value)
     if run_id is None:
         problems.append(
-            f"{RUN_ID}={quoted(value)} is no UUID; a new one is made. "
-            f"Example: {RUN_ID}=01938a60-0000-7000-8000-000000000000"
+            f"{environment.RUN_ID}={quoted(value)} is no UUID; a new one is made. "
+            f"Example: {environment.RUN_ID}=01938a60-0000-7000-8000-000000000000"
         )
     return run_id
 
@@ -247,10 +194,10 @@ def _bytes(environ: Mapping[str, str], variable: str, default: int, problems: li
     if not value:
         return default
     # The length first: int() refuses, or takes its time with, a value of megabytes.
-    if len(value) <= _MOST_DIGITS and value.isascii() and value.isdecimal() and int(value) >= _FEWEST_BYTES:
+    if len(value) <= _MAX_DIGITS and value.isascii() and value.isdecimal() and int(value) >= _MIN_BYTES:
         return int(value)
     problems.append(
-        f"{variable}={quoted(value)} is no number of bytes from {_FEWEST_BYTES} up; {default} is used. "
+        f"{variable}={quoted(value)} is no number of bytes from {_MIN_BYTES} up; {default} is used. "
         f"Example: {variable}={default}"
     )
     return default
@@ -282,19 +229,20 @@ def _seconds(environ: Mapping[str, str], variable: str, default: float, problems
     except ValueError:
         seconds = -1
     # The comparison is false for nan, too.
-    if 0 <= seconds <= _MOST_SECONDS:
+    if 0 <= seconds <= _MAX_SECONDS:
         return seconds
     problems.append(
-        f"{variable}={quoted(value)} is no number of seconds from 0 to {_MOST_SECONDS:g}; {default:g} is used. "
+        f"{variable}={quoted(value)} is no number of seconds from 0 to {_MAX_SECONDS:g}; {default:g} is used. "
         f"Example: {variable}={default:g}"
     )
     return default
 
 
 def _last_resort(environ: Mapping[str, str], problems: list[str]) -> bool:
-    value = environ.get(LAST_RESORT, "").strip().lower()
+    value = environ.get(environment.LAST_RESORT, "").strip().lower()
     if value not in ("stderr", "off", ""):
         problems.append(
-            f"{LAST_RESORT}={quoted(value)} is neither stderr nor off; stderr is used. Example: {LAST_RESORT}=off"
+            f"{environment.LAST_RESORT}={quoted(value)} is neither stderr nor off; stderr is used. "
+            f"Example: {environment.LAST_RESORT}=off"
         )
     return value != "off"

@@ -14,7 +14,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod.runtime import Runtime, replace_runtime
+from openlineage_pod.core.runtime import Runtime, replace_runtime
 from openlineage_pod.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod import _guard
-from openlineage_pod.delivery import worker
+from openlineage_pod.delivery import delivery as worker
 from openlineage_pod.testing import Recorded, record_events
 
 if TYPE_CHECKING:

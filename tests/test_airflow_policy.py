@@ -11,11 +11,11 @@ from typing import Any
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import dataset_version_dataset
 
-from openlineage_pod import airflow_policy
+from openlineage_pod.airflow import policy as airflow_policy
 
 _LOOK = """
 import sys
-from openlineage_pod import airflow_policy
+from openlineage_pod.airflow import policy as airflow_policy
 
 class KubernetesPodOperator:
     dag_id, task_id, template_fields, env_vars = "etl", "ingest", ("env_vars",), None

@@ -10,8 +10,8 @@ from openlineage.client.transport.http import create_token_provider
 
 from openlineage_pod.auth import ApiKeyFileTokenProvider
 from openlineage_pod.delivery.retry import is_transient
-from openlineage_pod.delivery.transport import connect
-from openlineage_pod.events import to_document
+from openlineage_pod.delivery.transports.client import connect
+from openlineage_pod.events.document import to_document
 from tests.delivery.test_key_file import replace
 from tests.delivery.test_worker import draft
 from tests.integration.harness import Receiver
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from openlineage_pod.delivery.transport import Backend
+    from openlineage_pod.delivery.transports.client import Backend
 
     Connected = Callable[[Mapping[str, str]], Backend]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from openlineage_pod.spec import __version__
+from openlineage_pod.events.facets import __version__
 from tests.integration.conftest import jobs, new_receiver, receiver  # noqa: F401  pytest finds them here
 from tests.integration.harness import types
 from tests.integration.test_signals import child_of

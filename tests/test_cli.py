@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openlineage_pod.cli import main
-from openlineage_pod.spec import __version__
+from openlineage_pod.events.facets import __version__
 from tests.delivery.test_spool import names
 from tests.integration.harness import Receiver
 from tests.test_replay import Setting, event, lines
@@ -239,7 +239,7 @@ def test_main_returns_the_status(setting: Setting, capsys: pytest.CaptureFixture
 
 def test_importing_the_package_does_not_import_the_command() -> None:
     """A job does not pay for argparse and the replay."""
-    heavy = {"argparse", "openlineage_pod.replay"}
+    heavy = {"argparse", "openlineage_pod.recovery.replay"}
     source = f"import sys; from openlineage_pod import *; print({heavy} & set(sys.modules))"
     finished = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, cwd=PROJECT, timeout=60, check=False

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from openlineage_pod import command as wrapper
-from openlineage_pod import oom, reporter
-from openlineage_pod.command import RunOptions
-from openlineage_pod.process import Ended, Supervisor
-from openlineage_pod.runtime import existing_runtime
+from openlineage_pod.core.runtime import existing_runtime
+from openlineage_pod.wrapper import command as wrapper
+from openlineage_pod.wrapper import oom, reporter
+from openlineage_pod.wrapper.command import RunOptions
+from openlineage_pod.wrapper.supervisor import Ended, Supervisor
 from tests.integration.wrapping import message, wrapped
 
 if TYPE_CHECKING:
@@ -488,7 +488,7 @@ def test_no_temporary_directory(tmp_path: Path) -> None:
     """Where no report can be made the command runs all the same, and is not pointed at anybody else's."""
     environ = {**os.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", NAME: "/somebody/else's", "TMPDIR": "/proc"}
     source = (
-        "import sys; from openlineage_pod import command; command._TEMPORARY = ('/proc',)\n"
+        "import sys; from openlineage_pod.wrapper import command; command._TEMPORARY = ('/proc',)\n"
         "from openlineage_pod.cli import main; sys.exit(main())"
     )
     command = [sys.executable, "-c", source, "run", "--", "sh", "-c", f'echo "[${NAME}]"; exit 7']

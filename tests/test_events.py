@@ -14,8 +14,8 @@ from openlineage.client.facet_v2 import environment_variables_run, nominal_time_
 from openlineage.client.serde import Serde
 
 from openlineage_pod import ParentContext, dataset
-from openlineage_pod.events import Draft, to_document, to_run_event
-from openlineage_pod.spec import PRODUCER
+from openlineage_pod.events.document import Draft, to_document, to_run_event
+from openlineage_pod.events.facets import PRODUCER
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
 TASK = "01a1d7b0-8a10-7a1c-9b1e-2f6f5e0d7c01"

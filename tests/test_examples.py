@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from openlineage_pod import dataset, settings
+from openlineage_pod import dataset, environment
 from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID, SEEN_EVENTS
 
 ROOT = Path(__file__).parents[1]
@@ -329,36 +329,24 @@ def test_readme_counts_its_snippets_right() -> None:
 
 
 def test_readme_documents_every_environment_variable() -> None:
-    """Every variable that settings.py names, the parts of the parent included, stands in the README's table."""
-    parts = ("RUN_ID", "JOB_NAME", "JOB_NAMESPACE")
-    variables = {value for name, value in vars(settings).items() if name.isupper() and isinstance(value, str)}
-    variables.remove(settings.CLIENT_PREFIX)
-    variables.add(f"{settings.CLIENT_PREFIX}…")
-    for prefix in (settings.PARENT_PARTS, settings.ROOT_PARENT_PARTS):
-        variables.remove(prefix)
-        variables.update(prefix + part for part in parts)
+    """Every variable that environment.py names stands in the README's table."""
+    variables = {value for name, value in vars(environment).items() if name.isupper() and isinstance(value, str)}
+    variables -= {environment.OWN_PREFIX, environment.CLIENT_PREFIX, environment.TMPDIR, environment.LC_CTYPE}
+    variables.add(f"{environment.CLIENT_PREFIX}…")
     table = README.partition("## Environment variables")[2].partition("## ")[0]
-    assert {variable for variable in variables if f"`{variable}`" not in table} == set()
-
-
-def test_readme_documents_the_variables_read_elsewhere() -> None:
-    """The variables that describe the pod and the transport stand in the README's table, too."""
-    table = README.partition("## Environment variables")[2].partition("## ")[0]
-    sources = [ROOT / "openlineage_pod" / name for name in ("pod.py", "delivery/transport.py")]
-    text = "".join(source.read_text(encoding="utf-8") for source in sources)
-    variables = set(re.findall(r'"((?:OPENLINEAGE|POD|NODE|CONTAINER|OTEL|KUBERNETES|HOSTNAME)[A-Z_]*[A-Z])"', text))
-    assert variables
     assert {variable for variable in variables if f"`{variable}`" not in table} == set()
 
 
 def test_readme_has_no_variable_that_the_code_does_not_know() -> None:
-    """Every OPENLINEAGE_POD_ variable that the README names is one that settings.py reads."""
-    named = set(re.findall(r"`(OPENLINEAGE_POD_[A-Z_]+)`", README))
-    assert named == {
-        value
-        for name, value in vars(settings).items()
-        if name.isupper() and isinstance(value, str) and value.startswith("OPENLINEAGE_POD_")
-    }
+    """Every OPENLINEAGE_POD_ variable that the README names is one that environment.py names."""
+    assert set(re.findall(r"`(OPENLINEAGE_POD_[A-Z_]+)`", README)) == set(environment.OWN)
+
+
+def test_own_variables_are_complete() -> None:
+    """Each constant of environment.py that begins with our prefix is among those that count as known."""
+    named = {value for name, value in vars(environment).items() if name.isupper() and isinstance(value, str)}
+    own = {value for value in named if value.startswith(environment.OWN_PREFIX)} - {environment.OWN_PREFIX}
+    assert own == set(environment.OWN)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openlineage_pod.limits import limited
-from openlineage_pod.spec import facet
+from openlineage_pod.events.facets import facet
+from openlineage_pod.events.truncate import truncate_event
 from tests.conftest import PARENT_RUN_ID
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
@@ -101,15 +101,15 @@ def test_below_the_limit() -> None:
     """An event within the limit, to the byte, stays as it is and gets no tag."""
     document = event()
     before = copy.deepcopy(document)
-    assert limited(document, size(document)) == (before, [])
-    assert limited(document, size(document) - 1)[1] != []
+    assert truncate_event(document, size(document)) == (before, [])
+    assert truncate_event(document, size(document) - 1)[1] != []
 
 
 def test_given_event_is_not_changed() -> None:
     """Cutting makes a copy: the job's own objects are not touched."""
     document = event(own_large=20_000)
     before = copy.deepcopy(document)
-    limited(document, 10_000)
+    truncate_event(document, 10_000)
     assert document == before
 
 
@@ -145,7 +145,7 @@ SIZES = {
 
 def test_order() -> None:
     """Facets go group by group as documented, within a group the largest first, whatever the sizes of the groups."""
-    _, left_out = limited(event(**SIZES), 1)
+    _, left_out = truncate_event(event(**SIZES), 1)
     assert left_out[: len(ORDER)] == ORDER
 
 
@@ -154,7 +154,7 @@ def test_no_more_than_needed() -> None:
     document = event(**SIZES)
     before = len(ORDER)
     for limit in range(LEAST, size(document), 1_000):
-        cut, left_out = limited(document, limit)
+        cut, left_out = truncate_event(document, limit)
         assert left_out == ORDER[: len(left_out)]
         assert size(cut) <= limit
         assert len(left_out) <= before
@@ -164,7 +164,7 @@ def test_no_more_than_needed() -> None:
 
 def test_end_of_the_stack_trace_stays() -> None:
     """Of a long stack trace and a long message the last 4,000 characters stay: they say what happened."""
-    cut, left_out = limited(event(stackTrace=100_000, message=100_000), 20_000)
+    cut, left_out = truncate_event(event(stackTrace=100_000, message=100_000), 20_000)
     error = cut["run"]["facets"]["errorMessage"]
     assert left_out[-2:] == ["errorMessage.stackTrace", "errorMessage.message"]
     assert (len(error["stackTrace"]), error["stackTrace"][-8:]) == (4_001, "xthe end")
@@ -175,7 +175,7 @@ def test_identity_stays_at_any_limit() -> None:
     """Even where nothing fits, the run, the job, the parent and the names of all datasets stay."""
     document = event(**SIZES)
     for limit in (1, 100, 1_000, 3_000):
-        cut, _ = limited(document, limit)
+        cut, _ = truncate_event(document, limit)
         assert identity(cut) == identity(document)
         assert cut["job"]["facets"] == {"jobType": document["job"]["facets"]["jobType"]}
 
@@ -185,7 +185,7 @@ def test_tag() -> None:
     document = event(own_large=21_000, sql=20_000)
     theirs = {"key": "team", "value": "crm", "source": "USER"}
     document["run"]["facets"]["tags"] = facet("TagsRunFacet", tags=[theirs])
-    cut, left_out = limited(document, 10_000)
+    cut, left_out = truncate_event(document, 10_000)
     assert cut["run"]["facets"]["tags"]["tags"][0] == theirs
     assert tag_of(cut) == ", ".join(left_out) == "own_large, sql"
 
@@ -194,7 +194,7 @@ def test_many_left_out() -> None:
     """A tag that would become long itself is shortened, and says how many there are."""
     document = event()
     document["run"]["facets"].update({f"own_{number}": facet("TagsRunFacet", n=number) for number in range(500)})
-    cut, left_out = limited(document, LEAST)
+    cut, left_out = truncate_event(document, LEAST)
     assert tag_of(cut).endswith(f"… ({len(left_out)} in all)")
     assert len(tag_of(cut)) < 520
     assert size(cut) <= LEAST
@@ -216,7 +216,7 @@ def with_datasets(count: int, name: str, *, facets: int) -> dict[str, Any]:
 
 def without_facets(document: dict[str, Any]) -> dict[str, Any]:
     """Return what is left if all is left out."""
-    return limited(document, 1)[0]
+    return truncate_event(document, 1)[0]
 
 
 @pytest.mark.parametrize("facets", [1, 2])
@@ -224,7 +224,7 @@ def test_many_datasets(facets: int) -> None:
     """However many facets it takes, the result is within the limit."""
     document = with_datasets(4_000, "accounts", facets=facets)
     limit = size(without_facets(document)) + 2_000
-    cut, left_out = limited(document, limit)
+    cut, left_out = truncate_event(document, limit)
     assert len(left_out) > 3_900
     assert size(cut) <= limit
 
@@ -233,7 +233,7 @@ def test_names_that_json_escapes() -> None:
     """The tag takes no more room than was left for it, also where the names are in another script."""
     document = with_datasets(20, "取引先" * 20, facets=1)
     limit = size(document) - 1_500
-    cut, left_out = limited(document, limit)
+    cut, left_out = truncate_event(document, limit)
     assert left_out
     assert size(cut) <= limit
 
@@ -243,7 +243,7 @@ def test_own_tags() -> None:
     document = event()
     tags = [{"key": f"key_{number}", "value": "x" * 100, "source": "USER"} for number in range(1_000)]
     document["run"]["facets"]["tags"] = facet("TagsRunFacet", tags=tags)
-    cut, _ = limited(document, 20_000)
+    cut, _ = truncate_event(document, 20_000)
     assert size(cut) <= 20_000
 
 
@@ -264,7 +264,7 @@ def test_odd_facets(odd: dict[str, Any]) -> None:
     document = event(own_large=20_000, kubernetes_pod=20_000)
     for holder, facets in odd.items():
         document[holder]["facets"].update(facets)
-    cut, _ = limited(document, LEAST)
+    cut, _ = truncate_event(document, LEAST)
     assert identity(cut) == identity(document)
     assert size(cut) <= LEAST
 
@@ -294,13 +294,13 @@ def test_any_event(parts: dict[str, Any], trace: int, limit: int) -> None:
     document["run"]["facets"].update(parts["run"])
     document["job"]["facets"].update(parts["job"])
     document |= {"inputs": parts["inputs"], "outputs": parts["outputs"]}
-    cut, left_out = limited(document, limit)
+    cut, left_out = truncate_event(document, limit)
     assert identity(cut) == identity(document)
     if not left_out:
         assert cut == document
         assert size(cut) <= limit
         return
     assert tag_of(cut)
-    least, everything = limited(document, 1)
+    least, everything = truncate_event(document, 1)
     assert left_out == everything[: len(left_out)]
     assert size(cut) <= max(limit, size(least))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod import DeliveryReport, current_run, flush, lineage_run
-from openlineage_pod.runtime import replace_runtime
+from openlineage_pod.core.runtime import replace_runtime
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -384,7 +384,7 @@ def test_error_of_ours_does_not_reach_the_job(
     recorded: Recorded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, swallowed: list[Exception]
 ) -> None:
     """If we ourselves fail at start or end, the job goes on with one warning each."""
-    from openlineage_pod import lineage, run
+    from openlineage_pod.core import lineage, run
 
     def broken(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("ours")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from openlineage_pod.outcome import Outcome, outcome_of
+from openlineage_pod.core.outcome import Outcome, outcome_of
 
 
 @pytest.mark.parametrize(

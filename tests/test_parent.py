@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from openlineage_pod import ParentContext
-from openlineage_pod.parent import read_parent
-from openlineage_pod.spec import PRODUCER
+from openlineage_pod.core.parent import read_parent
+from openlineage_pod.events.facets import PRODUCER
 
 TASK = "01a1d7b0-8a10-7a1c-9b1e-2f6f5e0d7c01"
 DAG_RUN = "01a1d7b0-8a00-7b2d-8c3f-0123456789ab"

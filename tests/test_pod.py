@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from openlineage_pod.pod import pod_facet
+from openlineage_pod.core.pod import pod_facet
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openlineage_pod.process import STOP_SIGNALS, Ended, Supervisor
+from openlineage_pod.wrapper.supervisor import STOP_SIGNALS, Ended, Supervisor
 from tests.integration.conftest import jobs  # noqa: F401  pytest finds it here
 from tests.integration.harness import PATIENCE, pipe, until
 from tests.integration.test_signals import child_of, pid_1

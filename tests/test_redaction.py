@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openlineage_pod.redaction import Redactor
+from openlineage_pod.events.secrets import Redactor
 
 SECRET = "hunter2"  # noqa: S105
 

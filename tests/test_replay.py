@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from openlineage_pod import replay as replay_module
 from openlineage_pod.delivery.last_resort import _lines
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events import to_document
-from openlineage_pod.replay import replay
+from openlineage_pod.events.document import to_document
+from openlineage_pod.recovery import replay as replay_module
+from openlineage_pod.recovery.replay import replay
 from openlineage_pod.settings import ConfigurationError
 from tests.delivery.test_spool import another_process, names
 from tests.delivery.test_worker import draft
@@ -289,9 +289,9 @@ def test_spool_of_a_living_process(setting: Setting) -> None:
 
 
 HANDED_OVER = """
-from openlineage_pod.events import last_will
+from openlineage_pod.events.document import fallback_event
 spool.hand_over()
-spool.bequeath(last_will(to_document(draft(1))))
+spool.bequeath(fallback_event(to_document(draft(1))))
 spool.write(to_document(draft(1, "COMPLETE")))
 """
 
@@ -317,7 +317,10 @@ def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.Monkey
     def full(*_args: Any, **_how: Any) -> None:
         raise OSError("No space left on device")
 
-    will = "from openlineage_pod.events import last_will\nspool.bequeath(last_will(to_document(draft(1))))"
+    will = (
+        "from openlineage_pod.events.document import fallback_event\n"
+        "spool.bequeath(fallback_event(to_document(draft(1))))"
+    )
     with another_process(setting.spool, 1, then=will):
         pass
     with monkeypatch.context() as patch:

@@ -10,8 +10,8 @@ import pytest
 from openlineage.client.facet_v2 import nominal_time_run
 
 from openlineage_pod import ParentContext, current_run, dataset, lineage_run
+from openlineage_pod.events.uuid7 import new_uuid7
 from openlineage_pod.settings import canonical_uuid
-from openlineage_pod.uuid7 import new_uuid7
 from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
 
 if TYPE_CHECKING:
@@ -371,7 +371,7 @@ def test_many_threads_with_runs_of_their_own(recorded: Recorded) -> None:
 
 def test_one_terminal_event_of_many_attempts(recorded: Recorded) -> None:
     """However many threads end a run at once, it has one terminal event."""
-    from openlineage_pod.outcome import COMPLETE
+    from openlineage_pod.core.outcome import COMPLETE
 
     with lineage_run("ingest") as run:
         barrier = threading.Barrier(16)

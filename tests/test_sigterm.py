@@ -21,7 +21,7 @@ PATIENCE = 30
 BEGINNING = """
 import os, signal, sys, threading, time
 sys.path.insert(0, {project!r})
-from openlineage_pod.sigterm import watch_sigterm
+from openlineage_pod._sigterm import watch_sigterm
 
 def say(text):
     os.write(1, (text + chr(10)).encode())

@@ -67,7 +67,7 @@ def test_every_event_is_valid(registry: Registry[Any]) -> None:
 
 def test_our_facets_name_schemas_that_exist(registry: Registry[Any]) -> None:
     """Every schema URL that we form names a definition in the official folder or in our own file."""
-    from openlineage_pod import spec
+    from openlineage_pod.events import facets as spec
 
     for definition in [*spec._FACET_VERSIONS, "KubernetesPodRunFacet"]:
         url = str(spec.facet(definition)["_schemaURL"])

@@ -7,8 +7,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from openlineage_pod.events.uuid7 import new_uuid7
 from openlineage_pod.settings import canonical_uuid
-from openlineage_pod.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
     import pytest

@@ -1,1 +1,1 @@
-"""Delivery of events: beside the job, with one retry layer and one deadline, and nothing lost in silence."""
+"""Delivery: events from the job's threads to the backend, and what becomes of those that it does not take."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.retry import is_transient
-from openlineage_pod.delivery.transport import describe
+from openlineage_pod.delivery.transports.client import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from openlineage_pod.delivery.spool import Entry, Spool
-    from openlineage_pod.redaction import Redactor
+    from openlineage_pod.events.secrets import Redactor
 
 __all__ = ["drain"]
 

@@ -19,7 +19,7 @@ __all__ = ["PREFIX", "print_event"]
 PREFIX = "OPENLINEAGE_POD_EVENT"
 # A longer line is more than one write to a pipe, and what the job writes at the same time could get into it (pipe(7)).
 # Room for the prefix is left.
-_LONGEST = select.PIPE_BUF - 256
+_MAX_TEXT = select.PIPE_BUF - 256
 
 
 def print_event(document: Mapping[str, Any], deadline: float) -> bool:
@@ -36,11 +36,11 @@ def print_event(document: Mapping[str, Any], deadline: float) -> bool:
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     text = json.dumps(document, separators=(",", ":"))
-    if len(text) <= _LONGEST:
+    if len(text) <= _MAX_TEXT:
         yield f"{PREFIX} {text}"
         return
     text = text.replace(" ", "\\u0020")  # within strings; some logs lose spaces at the ends of lines
-    parts = [text[start : start + _LONGEST] for start in range(0, len(text), _LONGEST)]
+    parts = [text[start : start + _MAX_TEXT] for start in range(0, len(text), _MAX_TEXT)]
     event = f"{document['run']['runId']}.{document['eventType']}"
     for number, part in enumerate(parts, 1):
         yield f"{PREFIX} {number}/{len(parts)} {event} {part}"

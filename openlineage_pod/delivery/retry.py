@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from openlineage_pod.delivery.importing import importing
+from openlineage_pod._fork import importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["RetryPolicy", "is_transient", "status_of"]
 
 _FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 10.0
+_MAX_PAUSE = 10.0
 # At the end of the process pauses are short: the budget is a few seconds in all.
-_LONGEST_PAUSE_AT_EXIT = 0.5
-_LONGEST_RETRY_AFTER = 60.0
+_MAX_PAUSE_AT_EXIT = 0.5
+_MAX_RETRY_AFTER = 60.0
 _RETRYABLE_STATUS = (408, 429)
 
 
@@ -109,7 +109,7 @@ class RetryPolicy:
             if error := _failure(state):
                 on_failure(error)
 
-        backoff = tenacity.wait_exponential_jitter(initial=_FIRST_PAUSE, max=_LONGEST_PAUSE, jitter=_FIRST_PAUSE)
+        backoff = tenacity.wait_exponential_jitter(initial=_FIRST_PAUSE, max=_MAX_PAUSE, jitter=_FIRST_PAUSE)
         tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             wait=lambda state: self._pause(backoff(state), _retry_after(_failure(state))),
@@ -125,9 +125,9 @@ class RetryPolicy:
     def _pause(self, backoff: float, retry_after: float) -> float:
         remaining = self._remaining()
         if remaining is None:
-            return max(backoff, min(retry_after, _LONGEST_RETRY_AFTER))
+            return max(backoff, min(retry_after, _MAX_RETRY_AFTER))
         # _is_over has already ruled out a Retry-After beyond the deadline.
-        return max(0.0, min(max(min(backoff, _LONGEST_PAUSE_AT_EXIT), retry_after), remaining))
+        return max(0.0, min(max(min(backoff, _MAX_PAUSE_AT_EXIT), retry_after), remaining))
 
     def _is_over(self, spent: float, patience: float, retry_after: float) -> bool:
         remaining = self._remaining()

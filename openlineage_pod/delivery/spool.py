@@ -24,8 +24,8 @@ from os.path import join
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import logger
-from openlineage_pod.events import is_event
-from openlineage_pod.uuid7 import new_uuid7
+from openlineage_pod.events.document import is_event
+from openlineage_pod.events.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,8 +38,8 @@ _SLOW_LOOK = 0.005
 _HANDED_OVER = b"handed over"
 _RELAYS = b"relays"
 # What rejected/ keeps of a backend's answer.
-_LONGEST_REASON = 1000
-_LARGEST_EVENT = 64 * 1024 * 1024
+_MAX_REASON = 1000
+_MAX_ENTRY_BYTES = 64 * 1024 * 1024
 
 
 class Entry(NamedTuple):
@@ -228,7 +228,7 @@ class Spool:
         """Return an event, or None: it has gone, or was none and has been set aside in rejected/."""
         try:
             with open(entry.path, "rb") as file:
-                data = file.read(_LARGEST_EVENT)
+                data = file.read(_MAX_ENTRY_BYTES)
         except OSError:
             return None
         with suppress(ValueError, RecursionError):
@@ -255,7 +255,7 @@ class Spool:
 
     def reject(self, entry: Entry, document: Mapping[str, Any], reason: str) -> bool:
         """Move an event that was refused for good into rejected/, beside the reason; say whether that succeeded."""
-        record = {"reason": reason[:_LONGEST_REASON], "event": document}
+        record = {"reason": reason[:_MAX_REASON], "event": document}
         try:
             self._put(join(self.path, "rejected", entry.name), _json(record))
         except OSError:

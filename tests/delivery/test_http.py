@@ -11,13 +11,13 @@ import requests
 from openlineage.client import OpenLineageClient
 from openlineage.client.transport.http import HttpTransport
 
-from openlineage_pod.delivery.http import HttpBackend, check_url
-from openlineage_pod.delivery.key_file import KeyFile
 from openlineage_pod.delivery.retry import is_transient, status_of
-from openlineage_pod.delivery.transport import configured_secrets, connect, describe
-from openlineage_pod.events import to_document, to_run_event
-from openlineage_pod.limits import limited
-from openlineage_pod.redaction import Redactor
+from openlineage_pod.delivery.transports.client import configured_secrets, connect, describe
+from openlineage_pod.delivery.transports.http import HttpBackend, check_url
+from openlineage_pod.delivery.transports.key_file import KeyFile
+from openlineage_pod.events.document import to_document, to_run_event
+from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.events.truncate import truncate_event
 from tests.conftest import AIRFLOW_ENV
 from tests.delivery.test_worker import draft
 from tests.integration.harness import Receiver
@@ -185,7 +185,7 @@ def test_path(url: str, endpoint: str | None, path: str, receiver: Receiver) -> 
 def test_size_of_what_is_sent(receiver: Receiver) -> None:
     """The body of an event that was cut to a limit is within that limit."""
     facets = {f"own_{number}": {"_producer": "https://x", "_schemaURL": "https://x", "n": 1} for number in range(2_000)}
-    document, left_out = limited({**EVENT, "run": {"runId": EVENT["run"]["runId"], "facets": facets}}, 50_000)
+    document, left_out = truncate_event({**EVENT, "run": {"runId": EVENT["run"]["runId"], "facets": facets}}, 50_000)
     assert left_out
     request = sent_by(lambda: HttpBackend(receiver.url).emit(document), receiver)
     assert int(request["headers"]["content-length"]) <= 50_000

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from openlineage_pod.delivery.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.delivery.retry import is_transient
+from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod.delivery.spool import Entry, Spool
-from openlineage_pod.events import to_document
+from openlineage_pod.events.document import to_document
 from tests.delivery.test_worker import draft
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ WRITER = """
 import sys, time
 sys.path.insert(0, {project!r})
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events import to_document
+from openlineage_pod.events.document import to_document
 from tests.delivery.test_worker import draft
 spool = Spool({directory!r}, 1 << 20)
 for number in {numbers!r}:
@@ -262,7 +262,9 @@ def test_draining_of_two_threads(spool: Spool, directory: Path) -> None:
             assert entries is None
 
 
-WILL = "from openlineage_pod.events import last_will\nspool.bequeath(last_will(to_document(draft(1))))"
+WILL = (
+    "from openlineage_pod.events.document import fallback_event\nspool.bequeath(fallback_event(to_document(draft(1))))"
+)
 
 
 def types(spool: Spool) -> list[str]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod import DeliveryReport
-from openlineage_pod.delivery import worker
+from openlineage_pod.delivery import delivery as worker
+from openlineage_pod.delivery.delivery import Delivery
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.delivery.worker import Delivery
-from openlineage_pod.events import Draft, to_document
+from openlineage_pod.events.document import Draft, to_document
 from openlineage_pod.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from openlineage_pod.spec import PRODUCER
+from openlineage_pod.events.facets import PRODUCER
 from tests.conftest import SEEN_EVENTS
 from tests.e2e.servers import LOOPBACK, Api, wait_until
 from tests.integration.harness import on_a_thread

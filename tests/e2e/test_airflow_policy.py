@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from openlineage_pod import ParentContext
-from openlineage_pod.datasets import dataset
+from openlineage_pod.datasets.dataset import dataset
 from openlineage_pod.settings import Settings
 from tests.conftest import ROOT
 from tests.e2e.airflow_venvs import airflow_python, installed_package

@@ -19,7 +19,7 @@ BOTH = ["job.START", "job.COMPLETE"]
 SLOWED = """
 import os, signal, threading, time
 from openlineage_pod import lineage_run
-from openlineage_pod.delivery import worker
+from openlineage_pod.delivery import delivery as worker
 worker._PRINT_TIMEOUT = {patience}
 busy, overtaken = threading.Event(), threading.Event()
 def is_main():

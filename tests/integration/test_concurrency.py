@@ -185,7 +185,8 @@ def test_the_first_event_imports_nothing_after_the_lock(receiver: Receiver, jobs
     finished = jobs.run(
         """
         import sys, threading
-        from openlineage_pod.delivery import transport, worker
+        from openlineage_pod.delivery import delivery as worker
+        from openlineage_pod.delivery.transports import client as transport
         before = set()
         connect = transport.connect
         def connecting(environ):
@@ -193,7 +194,8 @@ def test_the_first_event_imports_nothing_after_the_lock(receiver: Receiver, jobs
             before.update(sys.modules)
             return backend
         worker.connect = connecting
-        from openlineage_pod import flush, lineage_run, runtime
+        from openlineage_pod import flush, lineage_run
+        from openlineage_pod.core import runtime
         from openlineage_pod.settings import Settings
         runtime.replace_runtime(runtime.Runtime(Settings.from_env(), connect=connecting))
         for _ in range(2):

@@ -84,7 +84,7 @@ def test_the_key_is_not_in_the_messages_of_debug_logging(receiver: Receiver, job
         import logging
         logging.basicConfig(level=logging.DEBUG)
         from openlineage_pod import current_run, flush, lineage_run
-        from openlineage_pod.runtime import runtime
+        from openlineage_pod.core.runtime import runtime
         with lineage_run("job") as run:
             print(run, current_run(), runtime().settings, runtime().delivery, flush(20))
         """,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events import last_will, to_document
+from openlineage_pod.events.document import fallback_event, to_document
 from tests.delivery.test_spool import another_process, kill, names
 from tests.delivery.test_worker import draft
 from tests.integration.harness import by_run, types, until
@@ -274,9 +274,9 @@ def test_refused_events(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
 
 WRITES_BOTH = """
 document = to_document(draft(1))
-from openlineage_pod.events import last_will
+from openlineage_pod.events.document import fallback_event
 spool.hand_over()
-spool.bequeath(last_will(document))
+spool.bequeath(fallback_event(document))
 spool.write(to_document(draft(1, "COMPLETE")))
 """
 
@@ -285,7 +285,7 @@ def test_killed_before_the_will_was_withdrawn(spool: Path, receiver: Receiver, j
     """A process that was killed between its terminal event and the withdrawal of its will has ended its run."""
     left = Spool(str(spool), MIB)
     left.write(event(1))
-    left.bequeath(last_will(event(1)))
+    left.bequeath(fallback_event(event(1)))
     left.write(event(1, "COMPLETE"))
     left.release()
     relay = start_relay(jobs, spool, receiver.environ)

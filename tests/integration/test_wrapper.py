@@ -107,7 +107,7 @@ def test_sigterm_after_another_stop_signal(receiver: Receiver, jobs: Jobs) -> No
     assert ends(receiver.events(at_least=2)[1]) == ("ABORT", "stopped by SIGTERM, and killed before it ended")
 
 
-@pytest.mark.parametrize("broken", ["_ctypes", "logging", "select", "requests", "openlineage_pod.reporter"])
+@pytest.mark.parametrize("broken", ["_ctypes", "logging", "select", "requests", "openlineage_pod.wrapper.reporter"])
 def test_a_module_that_cannot_be_imported(broken: str, receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
     """Whatever module is missing or broken, the command runs, its exit code is its own, and there is no traceback."""
     (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{broken!r}] = None")

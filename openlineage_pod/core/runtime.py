@@ -15,23 +15,23 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
-from openlineage_pod.datasets import dataset
-from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect
-from openlineage_pod.delivery.worker import Delivery
-from openlineage_pod.outcome import Outcome
-from openlineage_pod.parent import read_parent
-from openlineage_pod.pod import pod_facet
-from openlineage_pod.redaction import Redactor
+from openlineage_pod._sigterm import watch_sigterm
+from openlineage_pod.core.outcome import Outcome
+from openlineage_pod.core.parent import read_parent
+from openlineage_pod.core.pod import pod_facet
+from openlineage_pod.datasets.dataset import dataset
+from openlineage_pod.delivery.delivery import Delivery
+from openlineage_pod.delivery.transports.client import NOT_CONFIGURED, configured_secrets, connect
+from openlineage_pod.events.secrets import Redactor
 from openlineage_pod.settings import ConfigurationError, Settings
-from openlineage_pod.sigterm import watch_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from openlineage_pod.delivery.transport import Backend
-    from openlineage_pod.run import LineageRun
+    from openlineage_pod.core.run import LineageRun
+    from openlineage_pod.delivery.transports.client import Backend
 
-__all__ = ["Runtime", "existing_runtime", "refusal", "replace_runtime", "runtime"]
+__all__ = ["Runtime", "configuration_error", "existing_runtime", "replace_runtime", "runtime"]
 
 
 # After the flush timeout a report of SIGTERM that still runs waits for something that will not come.
@@ -90,12 +90,12 @@ def _check(settings: Settings, problems: list[str], connect: Callable[[Mapping[s
     for source in (*settings.inputs, *settings.outputs):
         problems.extend(f"OPENLINEAGE_POD_INPUTS or _OUTPUTS: {problem}" for problem in dataset(source).problems)
     if problems:
-        raise refusal(settings, problems)
+        raise configuration_error(settings, problems)
     if not settings.disabled and connect(settings.environ) is None:
         raise ConfigurationError(NOT_CONFIGURED)
 
 
-def refusal(settings: Settings, problems: Iterable[str]) -> ConfigurationError:
+def configuration_error(settings: Settings, problems: Iterable[str]) -> ConfigurationError:
     """Return what strict mode raises for these problems, without credentials."""
     return ConfigurationError(Redactor(configured_secrets(settings.environ)).text("\n".join(problems)))
 

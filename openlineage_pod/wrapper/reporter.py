@@ -11,19 +11,19 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from openlineage_pod import settings as names
+from openlineage_pod import environment
 from openlineage_pod._guard import guarded, logger
-from openlineage_pod.datasets import dataset
-from openlineage_pod.events import job_type
-from openlineage_pod.oom import count_oom_kills
-from openlineage_pod.outcome import COMPLETE, Outcome
-from openlineage_pod.run import new_run, start_run
-from openlineage_pod.runtime import Runtime
+from openlineage_pod.core.outcome import COMPLETE, Outcome
+from openlineage_pod.core.run import new_run, start_run
+from openlineage_pod.core.runtime import Runtime
+from openlineage_pod.datasets.dataset import dataset
+from openlineage_pod.events.document import job_type
+from openlineage_pod.wrapper.oom import count_oom_kills
 
 if TYPE_CHECKING:
-    from openlineage_pod.command import Plan, RunOptions
-    from openlineage_pod.process import Ended, Supervisor
-    from openlineage_pod.run import LineageRun
+    from openlineage_pod.core.run import LineageRun
+    from openlineage_pod.wrapper.command import Plan, RunOptions
+    from openlineage_pod.wrapper.supervisor import Ended, Supervisor
 
 __all__ = ["Reporter"]
 
@@ -32,9 +32,9 @@ _RESERVE = 3.0
 # What there is time for also where there is none left.
 _LEAST = 0.2
 _TERMINATION_LOG = "/dev/termination-log"
-_LONGEST_TERMINATION_MESSAGE = 4096
+_MAX_TERMINATION_MESSAGE = 4096
 # Of a longer report, or one that takes longer, the rest is ignored: the end of the process must not wait for it.
-_LONGEST_REPORT = 16 * 1024 * 1024
+_MAX_REPORT = 16 * 1024 * 1024
 _KILLED = 128 + signal.SIGKILL
 _LANGUAGE = "COMMAND"
 
@@ -138,7 +138,7 @@ class Reporter:
         """Report the end; `deadline` is for reading what the command has told."""
         if self._run is None:
             return
-        with guarded(f"read what the command reported in {names.REPORT}"):
+        with guarded(f"read what the command reported in {environment.REPORT}"):
             self._read_report(self._run, deadline)
         with guarded("report the end of the command"):
             self._run._end(outcome)
@@ -157,8 +157,8 @@ class Reporter:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError("it is no file any more")
             size = os.fstat(descriptor).st_size
-            lines = file.read(min(size, _LONGEST_REPORT)).split(b"\n")
-            is_cut = size > _LONGEST_REPORT
+            lines = file.read(min(size, _MAX_REPORT)).split(b"\n")
+            is_cut = size > _MAX_REPORT
         if is_cut:
             del lines[-1]
         for number, line in enumerate(lines, 1):
@@ -166,9 +166,9 @@ class Reporter:
                 is_cut, lines = True, lines[: number - 1]
                 break
             if line.strip():
-                self._merge(run, line.decode("utf-8", "replace"), f"line {number} of {names.REPORT}")
+                self._merge(run, line.decode("utf-8", "replace"), f"line {number} of {environment.REPORT}")
         if is_cut:
-            logger.warning("%s is too long; what follows line %d is ignored", names.REPORT, len(lines))
+            logger.warning("%s is too long; what follows line %d is ignored", environment.REPORT, len(lines))
 
     def _merge(self, run: LineageRun, line: str, where: str) -> None:
         """Add one line of the command's report to the run."""
@@ -242,4 +242,4 @@ def _leave_termination_message(message: str) -> None:
     if os.path.exists(_TERMINATION_LOG) and os.path.getsize(_TERMINATION_LOG) == 0:
         # Not blocking: a pipe that nobody reads must not hold up the end.
         with open(os.open(_TERMINATION_LOG, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), "w", encoding="utf-8") as file:
-            file.write(message.encode("utf-8", "replace")[:_LONGEST_TERMINATION_MESSAGE].decode("utf-8", "ignore"))
+            file.write(message.encode("utf-8", "replace")[:_MAX_TERMINATION_MESSAGE].decode("utf-8", "ignore"))

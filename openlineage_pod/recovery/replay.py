@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from openlineage_pod.delivery.retry import RetryPolicy, is_transient
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect, describe
-from openlineage_pod.logs import events_in
-from openlineage_pod.redaction import Redactor
+from openlineage_pod.delivery.transports.client import NOT_CONFIGURED, configured_secrets, connect, describe
+from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.recovery.log_lines import events_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from openlineage_pod.delivery.spool import Entry
-    from openlineage_pod.delivery.transport import Backend
+    from openlineage_pod.delivery.transports.client import Backend
 
 __all__ = ["replay"]
 

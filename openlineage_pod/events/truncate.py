@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import logger
-from openlineage_pod.spec import facet
+from openlineage_pod.events.facets import facet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["limited"]
+__all__ = ["truncate_event"]
 
 _STACK_TRACE_KEPT = 4000
 _KEPT_RUN_FACETS = ("parent", "errorMessage", "tags", "kubernetes_pod")
@@ -20,11 +20,11 @@ _KEPT_JOB_FACETS = ("jobType",)
 _DESCRIPTIONS = ("columnLineage", "schema")
 _LAST = ("kubernetes_pod", "errorMessage", "tags")
 # What the tag that tells of it takes: its value, and the facet around it.
-_LONGEST_TAG = 500
+_MAX_TAG = 500
 _TAG_ROOM = 850
 
 
-def limited(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
+def truncate_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
     """Return the event, cut down to `max_bytes` of JSON if it is larger, and the names of what was left out.
 
     Left out, one by one in this order, until it fits:
@@ -55,7 +55,7 @@ def limited(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], l
         document["eventType"],
         document["job"]["name"],
         max_bytes,
-        ", ".join(left_out)[:_LONGEST_TAG] or "nothing, because the names of its datasets alone exceed it",
+        ", ".join(left_out)[:_MAX_TAG] or "nothing, because the names of its datasets alone exceed it",
     )
     return document, left_out
 
@@ -95,9 +95,9 @@ def _without(found: list[tuple[dict[str, Any], str, str]]) -> Iterator[tuple[str
 
 def _tag(document: dict[str, Any], left_out: list[str]) -> None:
     value = ", ".join(left_out)
-    if _size(value) > _LONGEST_TAG:
+    if _size(value) > _MAX_TAG:
         count = f"… ({len(left_out)} in all)"
-        while _size(value) + _size(count) > _LONGEST_TAG:
+        while _size(value) + _size(count) > _MAX_TAG:
             value = value[: len(value) * 4 // 5]  # JSON escapes some characters as six
         value += count
     facets = document["run"]["facets"]

@@ -17,12 +17,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from openlineage_pod import settings
+from openlineage_pod import environment
 from openlineage_pod._guard import logger
 from openlineage_pod.airflow import lineage_env, literal_json, templated_json
-from openlineage_pod.datasets import dataset
-from openlineage_pod.events import json_ready
-from openlineage_pod.redaction import Redactor
+from openlineage_pod.datasets.dataset import dataset
+from openlineage_pod.events.document import json_ready
+from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.settings import read_boolean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ _SECTION = "openlineage_pod"
 _FIELDS = {"KubernetesPodOperator": "env_vars", "DockerOperator": "environment"}
 _DEFAULT_KEY = "api-key"
 # Linux takes no variable above 128 KiB, and its command would not start.
-_LONGEST = 100_000
+_MAX_VARIABLE = 100_000
 # Kubernetes' own rules for the names of a secret and of its keys.
 _SECRET = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)(?::([-._a-zA-Z0-9]{1,253}))?")
 
@@ -71,7 +72,7 @@ def _options() -> _Options | None:
 
     problems: list[str] = []
     variable = f"[{_SECTION}] inject"
-    inject = settings.read_boolean({variable: read("inject")}, variable, problems)
+    inject = read_boolean({variable: read("inject")}, variable, problems)
     options = None
     if inject:
         secret = _secret(read("api_key_secret"), problems)
@@ -172,20 +173,19 @@ class _Task:
         return named
 
     def _variables(self, named: set[str]) -> Iterator[tuple[str, str]]:
-        linked = any(name.startswith((settings.PARENT_PARTS, settings.ROOT_PARENT_PARTS)) for name in named)
-        if settings.CONTEXT not in named and not linked:
+        if named.isdisjoint(environment.NAMES_PARENT):
             # With native rendering a name that reads as a number would become one, which is no environment. What is
             # left says the same, and never reads as a literal.
-            of_texts = (settings.CONTEXT, settings.PARENT_ID, settings.ROOT_PARENT_ID)
+            of_texts = (environment.CONTEXT, environment.PARENT_ID, environment.ROOT_PARENT_ID)
             yield from ((name, value) for name, value in lineage_env().items() if not self._native or name in of_texts)
-        for variable, side in ((settings.INPUTS, "inlets"), (settings.OUTPUTS, "outlets")):
+        for variable, side in ((environment.INPUTS, "inlets"), (environment.OUTPUTS, "outlets")):
             if variable not in named and (declared := self._declared(side)):
                 yield variable, declared
         if self._options.url and not _names_transport(named):
             # As expressions, because Airflow opens what ends like the name of a script as a file.
-            yield settings.URL, f"{{{{ {literal_json(self._options.url)} }}}}"
+            yield environment.URL, f"{{{{ {literal_json(self._options.url)} }}}}"
             if self._options.endpoint:
-                yield settings.ENDPOINT, f"{{{{ {literal_json(self._options.endpoint)} }}}}"
+                yield environment.ENDPOINT, f"{{{{ {literal_json(self._options.endpoint)} }}}}"
 
     def _added(self, given: Any, variables: dict[str, str]) -> Any:
         """Return a new environment of the DAG's own type: what is given may be shared with other tasks."""
@@ -267,7 +267,7 @@ class _Task:
                 yield from _names(_part(container, "env"))
 
     def _inject_secret(self, secret: str, key: str, named: set[str]) -> None:
-        if _names_transport(named) or not named.isdisjoint((settings.API_KEY, settings.API_KEY_FILE)):
+        if _names_transport(named) or not named.isdisjoint((environment.API_KEY, environment.API_KEY_FILE)):
             return
         expanded = self._task.expand_input.value if self._mapped else None
         entries = expanded if isinstance(expanded, (list, tuple)) else [expanded]
@@ -277,7 +277,7 @@ class _Task:
         if given is not None and not isinstance(given, list):
             raise _LeftAloneError(f"has {type(given).__name__} as its secrets")
         # Not among the variables, as a dictionary of them cannot refer to a secret.
-        self._set("secrets", [*(given or ()), _optional_secret()("env", settings.API_KEY, secret, key)])
+        self._set("secrets", [*(given or ()), _optional_secret()("env", environment.API_KEY, secret, key)])
 
     def _read_declared(self, side: str) -> str | None:
         """Return the task's inlets or outlets as the pod reads datasets, None where there are none."""
@@ -296,7 +296,7 @@ class _Task:
         if not datasets:
             return None
         text = templated_json(datasets, rendered=False)
-        if len(text) > _LONGEST:
+        if len(text) > _MAX_VARIABLE:
             logger.warning("%s: its %s are too many for an environment variable, and left out", self._name, side)
             return None
         return text
@@ -353,9 +353,9 @@ def _names(environment: Any) -> Iterator[str]:
 
 def _names_transport(named: set[str]) -> bool:
     return (
-        settings.URL in named
-        or settings.CONFIG in named
-        or any(name.startswith(settings.CLIENT_PREFIX) for name in named)
+        environment.URL in named
+        or environment.CONFIG in named
+        or any(name.startswith(environment.CLIENT_PREFIX) for name in named)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from openlineage_pod.spec import facet
+from openlineage_pod.events.facets import facet
 
 if TYPE_CHECKING:
     from types import TracebackType

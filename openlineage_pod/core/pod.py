@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from openlineage_pod.spec import facet
+from openlineage_pod import environment
+from openlineage_pod.events.facets import facet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,12 +21,12 @@ _NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 # Attribute -> the variable that pod manifests commonly fill from the downward API.
 _ATTRIBUTES = {
-    "k8s.pod.name": "POD_NAME",
-    "k8s.pod.uid": "POD_UID",
-    "k8s.namespace.name": "POD_NAMESPACE",
-    "k8s.node.name": "NODE_NAME",
-    "k8s.container.name": "CONTAINER_NAME",
-    "container.image.name": "CONTAINER_IMAGE",
+    "k8s.pod.name": environment.POD_NAME,
+    "k8s.pod.uid": environment.POD_UID,
+    "k8s.namespace.name": environment.POD_NAMESPACE,
+    "k8s.node.name": environment.NODE_NAME,
+    "k8s.container.name": environment.CONTAINER_NAME,
+    "container.image.name": environment.CONTAINER_IMAGE,
 }
 
 
@@ -36,14 +37,14 @@ def pod_facet(environ: Mapping[str, str], namespace_file: str = _NAMESPACE_FILE)
     `OTEL_RESOURCE_ATTRIBUTES`; and, in a container that Kubernetes started, `HOSTNAME` and the service account's
     namespace file. Outside Kubernetes a `POD_NAME` alone still counts: somebody set it to be seen.
     """
-    otel = _otel_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
+    otel = _otel_attributes(environ.get(environment.OTEL_RESOURCE_ATTRIBUTES, ""))
     found = {
         attribute: value
         for attribute, variable in _ATTRIBUTES.items()
         if (value := environ.get(variable, "").strip() or otel.get(attribute, "")) and value.isprintable()
     }
-    if "KUBERNETES_SERVICE_HOST" in environ:
-        if hostname := environ.get("HOSTNAME", "").strip():
+    if environment.KUBERNETES_SERVICE_HOST in environ:
+        if hostname := environ.get(environment.HOSTNAME, "").strip():
             found.setdefault("k8s.pod.name", hostname)
         # The service account token is not mounted everywhere. No pathlib: it would cost every job some milliseconds.
         with suppress(OSError, ValueError), open(namespace_file, encoding="utf-8") as file:

@@ -27,12 +27,12 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from openlineage_pod import settings
+from openlineage_pod import environment
+from openlineage_pod._fork import importing
 from openlineage_pod._stderr import write_stderr
-from openlineage_pod.delivery.importing import importing
-from openlineage_pod.delivery.key_file import KeyFile, KeyRefusedError
-from openlineage_pod.events import to_run_event
-from openlineage_pod.redaction import Redactor
+from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
+from openlineage_pod.events.document import to_run_event
+from openlineage_pod.events.secrets import Redactor
 from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ NOT_CONFIGURED = (
     "or OPENLINEAGE_DISABLED=true to report nothing"
 )
 _CONSOLE_WRITE_TIMEOUT = 1.0
-_LONGEST_ANSWER = 200
-_LONGEST_MESSAGE = 4000
-_LONGEST_KEY = 64 * 1024
+_MAX_ANSWER = 200
+_MAX_MESSAGE = 4000
+_MAX_KEY = 64 * 1024
 _KEY_FILE_PROVIDER = "openlineage_pod.auth.ApiKeyFileTokenProvider"
 # What holds a credential by its name, in openlineage-python's configuration and in that of Kafka and the like.
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential|auth|header")
@@ -125,19 +125,20 @@ def connect(environ: Mapping[str, str]) -> Backend | None:
 
 def _is_only_a_url(environ: Mapping[str, str]) -> bool:
     """Say whether openlineage-python would make an HTTP transport of OPENLINEAGE_URL with no further configuration."""
-    if not environ.get(settings.URL) or environ.get(settings.CONFIG):
+    if not environ.get(environment.URL) or environ.get(environment.CONFIG):
         return False
     files = ("openlineage.yml", os.path.expanduser("~/.openlineage/openlineage.yml"))
-    return not any(name.startswith(settings.CLIENT_PREFIX) for name in environ) and not any(map(os.path.isfile, files))
+    has_parts = any(name.startswith(environment.CLIENT_PREFIX) for name in environ)
+    return not has_parts and not any(map(os.path.isfile, files))
 
 
 def _http_backend(environ: Mapping[str, str]) -> Backend:
-    from openlineage_pod.delivery.http import HttpBackend  # deferred: it imports requests
+    from openlineage_pod.delivery.transports.http import HttpBackend  # deferred: it imports requests
 
-    path = environ.get(settings.API_KEY_FILE)
+    path = environ.get(environment.API_KEY_FILE)
     # Stripped: a secret that was made with echo ends in a line break, which no header can have.
-    key = KeyFile(path) if path else environ.get(settings.API_KEY, "").strip()
-    return HttpBackend(environ[settings.URL], environ.get(settings.ENDPOINT), key)
+    key = KeyFile(path) if path else environ.get(environment.API_KEY, "").strip()
+    return HttpBackend(environ[environment.URL], environ.get(environment.ENDPOINT), key)
 
 
 def _client_backend(environ: Mapping[str, str]) -> Backend | None:
@@ -153,7 +154,7 @@ def _client_backend(environ: Mapping[str, str]) -> Backend | None:
         def _alias_env_vars(self) -> None:
             """Leave `os.environ` alone; `_with_url` says the same as what this would have written there."""
 
-    config_path = environ.get(settings.CONFIG)
+    config_path = environ.get(environment.CONFIG)
     if config_path and not os.access(config_path, os.R_OK):
         raise FileNotFoundError(f"OPENLINEAGE_CONFIG={config_path} is no readable file")
     _check_file(config_path or Client._find_yaml_config_path())
@@ -163,7 +164,7 @@ def _client_backend(environ: Mapping[str, str]) -> Backend | None:
         config = _with_url(client.config.transport or {}, environ)
         if config.get("type"):
             transport = _with_key_file(get_default_factory().create(config), environ)
-        elif environ.get(settings.URL):
+        elif environ.get(environment.URL):
             transport = HttpTransport(HttpConfig.from_dict(_http_from_url(environ)))
         else:
             return None
@@ -223,12 +224,12 @@ def _discreet_loggers(redactor: Redactor) -> Iterator[None]:
 
 
 def _http_from_url(environ: Mapping[str, str]) -> dict[str, Any]:
-    config: dict[str, Any] = {"type": "http", "url": environ[settings.URL]}
-    if endpoint := environ.get(settings.ENDPOINT):
+    config: dict[str, Any] = {"type": "http", "url": environ[environment.URL]}
+    if endpoint := environ.get(environment.ENDPOINT):
         config["endpoint"] = endpoint
-    if path := environ.get(settings.API_KEY_FILE):
+    if path := environ.get(environment.API_KEY_FILE):
         config["auth"] = {"type": _KEY_FILE_PROVIDER, "path": path}
-    elif key := environ.get(settings.API_KEY):
+    elif key := environ.get(environment.API_KEY):
         config["auth"] = {"type": "api_key", "apiKey": key.strip()}
     return config
 
@@ -241,7 +242,7 @@ def _with_key_file(transport: Transport, environ: Mapping[str, str]) -> Transpor
     from openlineage.client.transport.http import TokenProvider
 
     config = getattr(transport, "config", None)
-    path = environ.get(settings.API_KEY_FILE)
+    path = environ.get(environment.API_KEY_FILE)
     if path and config is not None and type(getattr(config, "auth", None)) is TokenProvider:
         from openlineage_pod.auth import ApiKeyFileTokenProvider
 
@@ -263,18 +264,18 @@ def configured_secrets(environ: Mapping[str, str]) -> set[str]:
     """Return the credentials that the environment configures, to be masked wherever they turn up."""
     secrets: set[str] = set()
     for name, value in environ.items():
-        if name in (settings.URL, settings.API_KEY):
+        if name in (environment.URL, environment.API_KEY):
             secrets |= _secrets(value, name)
-        elif name.startswith(settings.CLIENT_PREFIX):
+        elif name.startswith(environment.CLIENT_PREFIX):
             try:
                 secrets |= _secrets(json.loads(value), name)
             except (ValueError, RecursionError):
                 secrets |= _secrets(value, name)
-    path = environ.get(settings.API_KEY_FILE)
+    path = environ.get(environment.API_KEY_FILE)
     with suppress(OSError, ValueError):
         if path and os.path.isfile(path):  # no pipe, which might block
             with open(path) as file:
-                secrets.add(file.read(_LONGEST_KEY).strip())
+                secrets.add(file.read(_MAX_KEY).strip())
     # An error message may quote one line of it.
     return secrets | {line.strip() for secret in secrets for line in secret.splitlines()}
 
@@ -300,8 +301,8 @@ def _with_url(config: dict[str, Any], environ: Mapping[str, str]) -> dict[str, A
     composite one, named `default_http`, and fills in what `async_http` lacks
     (https://openlineage.io/docs/client/python/configuration).
     """
-    prefix = f"{settings.CLIENT_PREFIX}TRANSPORT__"
-    if not environ.get(settings.URL):
+    prefix = f"{environment.CLIENT_PREFIX}TRANSPORT__"
+    if not environ.get(environment.URL):
         return config
     http = _http_from_url(environ)
     transports = config.get("transports", {})
@@ -337,7 +338,7 @@ def _adapted(transport: Transport) -> Transport:
 
 def _prepared(transport: HttpTransport) -> HttpTransport:
     """Have an HTTP transport make one attempt, and take no redirect for a delivery."""
-    from openlineage_pod.delivery.http import check_url, new_session  # deferred: it imports requests
+    from openlineage_pod.delivery.transports.http import check_url, new_session  # deferred: it imports requests
 
     check_url(transport.url)
     _without_retries(transport)
@@ -425,7 +426,10 @@ def _variables(environ: Mapping[str, str]) -> str:
         name
         for name, value in environ.items()
         if value
-        and (name in (settings.URL, settings.ENDPOINT, settings.CONFIG) or name.startswith(settings.CLIENT_PREFIX))
+        and (
+            name in (environment.URL, environment.ENDPOINT, environment.CONFIG)
+            or name.startswith(environment.CLIENT_PREFIX)
+        )
     )
     return ", ".join(names) or "openlineage.yml"
 
@@ -434,8 +438,8 @@ def describe(error: BaseException, redactor: Redactor) -> str:
     """Say in one line what failed, with the backend's answer where there is one, and without any credential."""
     text = f"{type(error).__name__}: {error}"
     if answer := getattr(getattr(error, "response", None), "text", ""):
-        text = f"{text}: {answer[:_LONGEST_ANSWER]}"
-    return _one_line(redactor.text(text[:_LONGEST_MESSAGE]))[:600]
+        text = f"{text}: {answer[:_MAX_ANSWER]}"
+    return _one_line(redactor.text(text[:_MAX_MESSAGE]))[:600]
 
 
 def _one_line(text: str) -> str:

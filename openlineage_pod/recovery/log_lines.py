@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod.delivery.last_resort import PREFIX
-from openlineage_pod.events import is_event
+from openlineage_pod.events.document import is_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

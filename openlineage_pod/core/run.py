@@ -8,20 +8,20 @@ from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
-from openlineage_pod import settings as names
+from openlineage_pod import environment
 from openlineage_pod._guard import guarded, logger
-from openlineage_pod.datasets import Dataset, dataset
-from openlineage_pod.events import Draft
-from openlineage_pod.identity import Identity, identify
-from openlineage_pod.outcome import COMPLETE, Outcome, outcome_of
-from openlineage_pod.runtime import existing_runtime
-from openlineage_pod.sigterm import undivided
+from openlineage_pod._sigterm import deferring_sigterm
+from openlineage_pod.core.identity import Identity, identify
+from openlineage_pod.core.outcome import COMPLETE, Outcome, outcome_of
+from openlineage_pod.core.runtime import existing_runtime
+from openlineage_pod.datasets.dataset import Dataset, dataset
+from openlineage_pod.events.document import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from openlineage_pod.datasets import DatasetSource
-    from openlineage_pod.runtime import Runtime
+    from openlineage_pod.core.runtime import Runtime
+    from openlineage_pod.datasets.dataset import DatasetSource
 
 __all__ = [
     "NULL_RUN",
@@ -157,7 +157,7 @@ class LineageRun:
 
     def _start(self) -> None:
         if self._runtime is not None:
-            with undivided:
+            with deferring_sigterm:
                 self._submit(self._draft("START", self._started_at, {}))
                 self._runtime.open_runs[self.run_id] = self
 
@@ -171,7 +171,7 @@ class LineageRun:
         if self._runtime is None or self._process != os.getpid():
             return
         ending = self._ending(outcome)
-        with undivided:
+        with deferring_sigterm:
             try:
                 self._open_token.pop()
             except IndexError:
@@ -317,9 +317,9 @@ def new_run(
     run._enclosing = enclosing
     if enclosing is None:
         for source in runtime.settings.inputs:
-            run._add(run._inputs, source, f"input ({names.INPUTS})")
+            run._add(run._inputs, source, f"input ({environment.INPUTS})")
         for source in runtime.settings.outputs:
-            run._add(run._outputs, source, f"output ({names.OUTPUTS})")
+            run._add(run._outputs, source, f"output ({environment.OUTPUTS})")
     for source in inputs:
         run.add_input(source)
     for source in outputs:

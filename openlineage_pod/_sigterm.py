@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["undivided", "watch_sigterm"]
+__all__ = ["deferring_sigterm", "watch_sigterm"]
 
 # How long the main thread has to come to its handler; a bytecode takes microseconds.
 _MAIN_THREAD_COMES = 0.3
 
 
-class _Undivided:
+class _DeferringSigterm:
     """Blocks of the main thread that SIGTERM does not divide: the handler waits for their end, microseconds later.
 
     Else a signal between two bytecodes could find a run that has ended but whose end has not been reported.
@@ -56,7 +56,7 @@ class _Undivided:
         return self._depth > 0
 
 
-undivided = _Undivided()
+deferring_sigterm = _DeferringSigterm()
 
 
 class _Watch:
@@ -70,7 +70,7 @@ class _Watch:
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         """Report and die; the signal handler, on the main thread."""
-        if undivided.postpones(lambda: self.handle(signum, None)):
+        if deferring_sigterm.postpones(lambda: self.handle(signum, None)):
             return
         if self._handled.acquire(blocking=False):
             self._handler = threading.get_ident()
@@ -154,7 +154,7 @@ def _reset(signum: int) -> None:
 def _after_fork_in_child() -> None:
     """Leave the child without us: nobody listens there, and a signal to it must not pass for one to the parent."""
     global _pipe  # noqa: PLW0603
-    undivided.reset()
+    deferring_sigterm.reset()
     if isinstance(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), _Watch):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if _pipe is not None:

@@ -13,21 +13,21 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import logger
-from openlineage_pod.spec import EVENT_SCHEMA_URL, PRODUCER, complete_facet, facet
+from openlineage_pod.events.facets import EVENT_SCHEMA_URL, PRODUCER, complete_facet, facet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from openlineage.client.event_v2 import RunEvent
 
-    from openlineage_pod.datasets import Dataset
-    from openlineage_pod.parent import ParentContext
+    from openlineage_pod.core.parent import ParentContext
+    from openlineage_pod.datasets.dataset import Dataset
 
-__all__ = ["Draft", "is_event", "job_type", "json_ready", "last_will", "to_document", "to_run_event"]
+__all__ = ["Draft", "fallback_event", "is_event", "job_type", "json_ready", "to_document", "to_run_event"]
 
 
-_DEEPEST = 64
-_MOST_VALUES = 100_000
+_MAX_DEPTH = 64
+_MAX_VALUES = 100_000
 
 
 class Draft(NamedTuple):
@@ -81,7 +81,7 @@ def job_type(kind: str) -> dict[str, Any]:
     return facet("JobTypeJobFacet", processingType="BATCH", integration="KUBERNETES_POD", jobType=kind)
 
 
-def last_will(start: Mapping[str, Any]) -> dict[str, Any]:
+def fallback_event(start: Mapping[str, Any]) -> dict[str, Any]:
     """Return what others report of a run whose START this was, if its process ends without a word."""
     error = facet(
         "ErrorMessageRunFacet",
@@ -132,13 +132,13 @@ class _Plain:
 
     def __init__(self, odd: set[str]) -> None:
         self._odd = odd
-        self._left = _MOST_VALUES
+        self._left = _MAX_VALUES
 
     def of(self, value: Any, depth: int = 0) -> Any:
         """Return `value` as JSON-ready data."""
         self._left -= 1
-        if depth > _DEEPEST or self._left < 0:
-            return self._placeholder(f"more than {_DEEPEST} levels or {_MOST_VALUES} values")
+        if depth > _MAX_DEPTH or self._left < 0:
+            return self._placeholder(f"more than {_MAX_DEPTH} levels or {_MAX_VALUES} values")
         try:
             return self._of(value, depth)
         except Exception as error:  # a property, an isoformat() or the like of the user's that raises

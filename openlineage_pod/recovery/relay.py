@@ -16,8 +16,8 @@ from openlineage_pod._stderr import write_stderr
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.retry import RetryPolicy
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect, describe
-from openlineage_pod.redaction import Redactor
+from openlineage_pod.delivery.transports.client import NOT_CONFIGURED, configured_secrets, connect, describe
+from openlineage_pod.events.secrets import Redactor
 from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from os.path import abspath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from openlineage_pod.spec import complete_facet, facet
+from openlineage_pod.events.facets import complete_facet, facet
 
 if TYPE_CHECKING:
     from typing import Protocol, TypeAlias

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from openlineage_pod._guard import logger
-from openlineage_pod.delivery.key_file import KeyFile, KeyRefusedError
+from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ __all__ = ["importing"]
 
 # Reentrant, because an import may itself fork.
 _lock = threading.RLock()
-_LONGEST_IMPORT = 10.0
+_MAX_IMPORT = 10.0
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def importing() -> Iterator[None]:
 
 
 def _before_fork() -> None:
-    _lock.acquire(timeout=_LONGEST_IMPORT)
+    _lock.acquire(timeout=_MAX_IMPORT)
 
 
 def _after_fork_in_parent() -> None:

@@ -25,23 +25,23 @@ from queue import Empty, PriorityQueue, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded, logger, masking
+from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.last_resort import print_event
 from openlineage_pod.delivery.report import DeliveryReport
 from openlineage_pod.delivery.retry import RetryPolicy, is_transient
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.delivery.transport import NOT_CONFIGURED, configured_secrets, connect, describe
-from openlineage_pod.events import Draft, last_will, to_document
-from openlineage_pod.limits import limited
-from openlineage_pod.redaction import Redactor
+from openlineage_pod.delivery.transports.client import NOT_CONFIGURED, configured_secrets, connect, describe
+from openlineage_pod.events.document import Draft, fallback_event, to_document
+from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.events.truncate import truncate_event
 from openlineage_pod.settings import ConfigurationError
-from openlineage_pod.sigterm import undivided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from openlineage_pod.delivery.spool import Entry
-    from openlineage_pod.delivery.transport import Backend
+    from openlineage_pod.delivery.transports.client import Backend
     from openlineage_pod.settings import Settings
 
 __all__ = ["Delivery"]
@@ -57,12 +57,12 @@ _SECOND_TRY = 5.0
 _SECOND_TRY_AT_EXIT = 0.2
 # A lane with this many events ahead is a backlog.
 _BACKLOG = 4
-_MOST_LANES = 64
+_MAX_WORKERS = 64
 # Unsettled events that are kept in memory; spooled ones are on disk and do not count.
-_MOST_IN_MEMORY = 10_000
+_MAX_IN_MEMORY = 10_000
 # Spooled events whose documents are kept in memory as well, and those of which at least the place is.
-_MOST_KEPT = 100
-_MOST_AT_HAND = 1000
+_MAX_KEPT = 100
+_MAX_AT_HAND = 1000
 # How long the first lane leaves the interpreter to the job before its imports compete for it.
 _HEAD_START = 0.01
 
@@ -190,7 +190,7 @@ class Delivery:
         end = self._closing_end = started + self._exit_budget
         # The reserve is for printing: the whole must not exceed the flush timeout.
         deadline = end - min(_PRINT_TIMEOUT, self._exit_budget / 10)
-        with undivided:  # a handler that closes once more must not find their locks taken
+        with deferring_sigterm:  # a handler that closes once more must not find their locks taken
             self._retry.close(deadline)
             self._wake_lanes()  # what stepped aside is tried once more
         try:
@@ -229,7 +229,7 @@ class Delivery:
             with self._alone(max(0.0, deadline - now) / 2) as alone:
                 # Not from the inbox: the intake may have taken the START of a run from it whose end is still there.
                 for item in list(self._unsettled.values()):
-                    with undivided:  # a claimed event that is not yet printed would be lost
+                    with deferring_sigterm:  # a claimed event that is not yet printed would be lost
                         self._save(item, deadline, to_spool=alone or not self._settings.last_resort)
                         self._leave(item, deadline)
         finally:
@@ -370,7 +370,7 @@ class Delivery:
             item.document = document = self._document(draft)
             if spool is not None and item.entry is None and not item.is_claimed:
                 if not item.is_end:
-                    self._bequeath(last_will(document))
+                    self._bequeath(fallback_event(document))
                 self._write(item, document, spool)
         item.draft = None
         # A claimed START was printed, for the end did not wait for us: then the run's end was, too, or is lost.
@@ -381,16 +381,16 @@ class Delivery:
     def _make_room(self, item: _Item) -> None:
         """Let go of an event that has been prepared, where there are too many."""
         if item.entry is not None:
-            if self._spilled or len(self._unsettled) > _MOST_AT_HAND:
+            if self._spilled or len(self._unsettled) > _MAX_AT_HAND:
                 self._spilled = True
                 self._settle(item, "spooled")
             return
-        if len(self._unsettled) <= _MOST_IN_MEMORY:
+        if len(self._unsettled) <= _MAX_IN_MEMORY:
             self._overflowing = False
             return
         if not self._overflowing:
             self._overflowing = True
-            logger.warning("more than %d lineage events are undelivered; further ones are printed", _MOST_IN_MEMORY)
+            logger.warning("more than %d lineage events are undelivered; further ones are printed", _MAX_IN_MEMORY)
         self._print(item, time.monotonic() + _PRINT_TIMEOUT)
 
     def ask_for_more(self) -> None:
@@ -405,14 +405,14 @@ class Delivery:
         if spool is not None:
             at_hand = {item.entry.name for item in list(self._unsettled.values()) if item.entry is not None}
             others = [entry for entry in spool.entries() if entry.owner == spool.owner and entry.name not in at_hand]
-            for entry in others[:_MOST_AT_HAND]:
+            for entry in others[:_MAX_AT_HAND]:
                 item = _Item(next(self._numbers), entry.run_id)
                 item.entry = entry
                 with self._counting:
                     self._counts["spooled"] -= 1
                 self._unsettled[item.number] = item
                 self._queue(item)
-            self._spilled = len(others) > _MOST_AT_HAND
+            self._spilled = len(others) > _MAX_AT_HAND
         self._asked_for_more = False
         self._tell_waiting()
 
@@ -425,9 +425,9 @@ class Delivery:
     def _document(self, draft: Draft) -> dict[str, Any]:
         """Return the event as it may leave this pod: within the size limit, and without credentials."""
         limit = self._settings.max_event_bytes
-        document, _ = limited(to_document(draft), limit)
+        document, _ = truncate_event(to_document(draft), limit)
         # Masking may make it longer.
-        return limited(self._redactor.document(document), limit)[0]
+        return truncate_event(self._redactor.document(document), limit)[0]
 
     def _write(self, item: _Item, document: dict[str, Any], spool: Spool) -> None:
         try:
@@ -438,7 +438,7 @@ class Delivery:
                 logger.warning("the spool %s cannot be written to (%s); events are kept in memory", spool.path, error)
         else:
             spool.failing = False
-            if len(self._unsettled) > _MOST_KEPT:  # a few stay in memory, too: the directory may vanish
+            if len(self._unsettled) > _MAX_KEPT:  # a few stay in memory, too: the directory may vanish
                 item.document = None
 
     # --- lanes
@@ -466,7 +466,7 @@ class Delivery:
         with self._queueing:
             backend = None
             if self._lanes:
-                is_backlog = self.ready.qsize() >= _BACKLOG * len(self._lanes) and len(self._lanes) < _MOST_LANES
+                is_backlog = self.ready.qsize() >= _BACKLOG * len(self._lanes) and len(self._lanes) < _MAX_WORKERS
                 if is_backlog and self._healthy and not self._failing:
                     backend = self._lanes[0].another_backend()
                 if backend is None:

@@ -14,15 +14,15 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod import settings
-from openlineage_pod.datasets import as_sources, dataset
-from openlineage_pod.events import json_ready
-from openlineage_pod.parent import AIRFLOW_MACROS as _MACROS
+from openlineage_pod import environment
+from openlineage_pod.core.parent import AIRFLOW_MACROS as _MACROS
+from openlineage_pod.datasets.dataset import as_sources, dataset
+from openlineage_pod.events.document import json_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from openlineage_pod.datasets import DatasetSource
+    from openlineage_pod.datasets.dataset import DatasetSource
 
 __all__ = ["lineage_env", "literal_json", "templated_json"]
 
@@ -54,24 +54,24 @@ def lineage_env(
 
     """
     env = {
-        settings.CONTEXT: _context(),
-        settings.PARENT_ID: _if_defined("lineage_parent_id(task_instance)"),
-        settings.ROOT_PARENT_ID: _if_defined("lineage_root_parent_id(task_instance)"),
-        settings.NAMESPACE: _if_defined("lineage_job_namespace()"),
-        f"{settings.PARENT_PARTS}RUN_ID": _if_defined("lineage_run_id(task_instance)"),
-        f"{settings.PARENT_PARTS}JOB_NAME": _if_defined("lineage_job_name(task_instance)"),
-        f"{settings.PARENT_PARTS}JOB_NAMESPACE": _if_defined("lineage_job_namespace()"),
-        f"{settings.ROOT_PARENT_PARTS}RUN_ID": _if_defined("lineage_root_run_id(task_instance)"),
-        f"{settings.ROOT_PARENT_PARTS}JOB_NAME": _if_defined("lineage_root_job_name(task_instance)"),
-        f"{settings.ROOT_PARENT_PARTS}JOB_NAMESPACE": _if_defined("lineage_root_job_namespace(task_instance)"),
+        environment.CONTEXT: _context(),
+        environment.PARENT_ID: _if_defined("lineage_parent_id(task_instance)"),
+        environment.ROOT_PARENT_ID: _if_defined("lineage_root_parent_id(task_instance)"),
+        environment.NAMESPACE: _if_defined("lineage_job_namespace()"),
+        environment.PARENT_RUN_ID: _if_defined("lineage_run_id(task_instance)"),
+        environment.PARENT_JOB_NAME: _if_defined("lineage_job_name(task_instance)"),
+        environment.PARENT_JOB_NAMESPACE: _if_defined("lineage_job_namespace()"),
+        environment.ROOT_PARENT_RUN_ID: _if_defined("lineage_root_run_id(task_instance)"),
+        environment.ROOT_PARENT_JOB_NAME: _if_defined("lineage_root_job_name(task_instance)"),
+        environment.ROOT_PARENT_JOB_NAMESPACE: _if_defined("lineage_root_job_namespace(task_instance)"),
     }
     if job_name is not None:
-        env[settings.JOB_NAME] = job_name
-    for variable, given, side in ((settings.INPUTS, inputs, "inputs"), (settings.OUTPUTS, outputs, "outputs")):
+        env[environment.JOB_NAME] = job_name
+    for variable, given, side in ((environment.INPUTS, inputs, "inputs"), (environment.OUTPUTS, outputs, "outputs")):
         if declared := [_declared(source, side) for source in as_sources(given)]:
             env[variable] = templated_json(declared)
     if flush_timeout is not None:
-        env[settings.FLUSH_TIMEOUT] = f"{flush_timeout:g}"
+        env[environment.FLUSH_TIMEOUT] = f"{flush_timeout:g}"
     return env
 
 

@@ -9,17 +9,26 @@ from os.path import basename, splitext
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded
-from openlineage_pod.datasets import as_sources
+from openlineage_pod.core.run import (
+    NULL_RUN,
+    LineageRun,
+    activate,
+    close_run,
+    current_run,
+    deactivate,
+    make_run,
+    start_run,
+)
+from openlineage_pod.core.runtime import existing_runtime, runtime
+from openlineage_pod.datasets.dataset import as_sources
 from openlineage_pod.delivery.report import DeliveryReport
-from openlineage_pod.run import NULL_RUN, LineageRun, activate, close_run, current_run, deactivate, make_run, start_run
-from openlineage_pod.runtime import existing_runtime, runtime
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import ParamSpec, TypeVar, overload
 
-    from openlineage_pod.datasets import DatasetSource
+    from openlineage_pod.datasets.dataset import DatasetSource
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -31,7 +40,7 @@ __all__ = ["LineageScope", "flush", "lineage_run"]
 _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
 
 
-_LONGEST_FLUSH = 3600.0
+_MAX_FLUSH = 3600.0
 
 
 class LineageScope:
@@ -213,7 +222,7 @@ def flush(timeout: float | None = None) -> DeliveryReport:
         return DeliveryReport()
     # Not guarded: an exception that arrives in the wait is the job's own, such as that of its time limit.
     is_number = isinstance(timeout, (int, float)) and timeout == timeout  # noqa: PLR0124  not NaN
-    return current.delivery.flush(min(timeout, _LONGEST_FLUSH) if is_number and timeout is not None else None)
+    return current.delivery.flush(min(timeout, _MAX_FLUSH) if is_number and timeout is not None else None)
 
 
 def _command_name() -> str:

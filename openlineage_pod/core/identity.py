@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from openlineage_pod.parent import ParentContext
+from openlineage_pod.core.parent import ParentContext
+from openlineage_pod.events.uuid7 import new_uuid7
 from openlineage_pod.settings import MAX_NAME, name_fault
-from openlineage_pod.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
     from openlineage_pod.settings import Settings
 
 __all__ = ["Identity", "identify"]
 
-_LONGEST_DEFAULT = 255
+_MAX_DEFAULT = 255
 
 
 class Identity(NamedTuple):
@@ -69,8 +69,8 @@ def identify(
 
 def _below(parent: ParentContext | None, name: str) -> str:
     """Return a name for the child of a parent, made fit to be one."""
-    if name_fault(name) or len(name) > _LONGEST_DEFAULT:  # that of a file may hold any byte
-        name = "".join(each if each.isprintable() and each not in "{}" else "?" for each in name)[:_LONGEST_DEFAULT]
+    if name_fault(name) or len(name) > _MAX_DEFAULT:  # that of a file may hold any byte
+        name = "".join(each if each.isprintable() and each not in "{}" else "?" for each in name)[:_MAX_DEFAULT]
     return f"{parent.job_name[: MAX_NAME - len(name) - 1]}.{name}" if parent else name
 
 

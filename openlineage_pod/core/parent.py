@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from openlineage_pod import settings
-from openlineage_pod.spec import complete_facet, facet
+from openlineage_pod import environment
+from openlineage_pod.events.facets import complete_facet, facet
+from openlineage_pod.settings import canonical_uuid, name_fault, quoted, read_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,11 +66,11 @@ class ParentContext(NamedTuple):
         root = self.root or self
         context = {"parent": {**self._node(), "root": root._node()}}
         return {
-            settings.CONTEXT: json.dumps(context, separators=(",", ":")),
-            settings.PARENT_ID: self._joined(),
-            settings.ROOT_PARENT_ID: root._joined(),
-            **self._parts(settings.PARENT_PARTS),
-            **root._parts(settings.ROOT_PARENT_PARTS),
+            environment.CONTEXT: json.dumps(context, separators=(",", ":")),
+            environment.PARENT_ID: self._joined(),
+            environment.ROOT_PARENT_ID: root._joined(),
+            **_PARENT.of(self),
+            **_ROOT.of(root),
         }
 
     def child_env(self, base: Mapping[str, str]) -> dict[str, str]:
@@ -88,17 +89,34 @@ class ParentContext(NamedTuple):
     def _joined(self) -> str:
         return f"{self.job_namespace}/{self.job_name}/{self.run_id}"
 
-    def _parts(self, prefix: str) -> dict[str, str]:
-        return {
-            f"{prefix}RUN_ID": self.run_id,
-            f"{prefix}JOB_NAME": self.job_name,
-            f"{prefix}JOB_NAMESPACE": self.job_namespace,
-        }
+
+class _Parts(NamedTuple):
+    """The names of the three variables of a run in parts, and the macros of Airflow that fill them."""
+
+    run_id: str
+    job_name: str
+    job_namespace: str
+    macro: str
+
+    def of(self, run: ParentContext) -> dict[str, str]:
+        """Return the three variables of `run`."""
+        return {self.run_id: run.run_id, self.job_name: run.job_name, self.job_namespace: run.job_namespace}
+
+
+_PARENT = _Parts(
+    environment.PARENT_RUN_ID, environment.PARENT_JOB_NAME, environment.PARENT_JOB_NAMESPACE, macro="lineage"
+)
+_ROOT = _Parts(
+    environment.ROOT_PARENT_RUN_ID,
+    environment.ROOT_PARENT_JOB_NAME,
+    environment.ROOT_PARENT_JOB_NAMESPACE,
+    macro="lineage_root",
+)
 
 
 def without_own(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without what belongs to this process's own run, and to no child's."""
-    own = (settings.RUN_ID, settings.JOB_NAME, settings.INPUTS, settings.OUTPUTS)
+    own = (environment.RUN_ID, environment.JOB_NAME, environment.INPUTS, environment.OUTPUTS)
     return {name: value for name, value in environ.items() if name not in own}
 
 
@@ -106,34 +124,34 @@ def read_parent(environ: Mapping[str, str]) -> tuple[ParentContext | None, list[
     """Return the parent that `environ` names, if any, and one sentence for each malformed variable."""
     problems: list[str] = []
     # The example of the split form; its own problem is reported by Settings, which owns the variable.
-    namespace = settings.read_name(environ, settings.NAMESPACE, "", [])
+    namespace = read_name(environ, environment.NAMESPACE, "", [])
     parent = (
         _from_context(environ, namespace, problems)
-        or _from_id(environ, settings.PARENT_ID, "lineage_parent_id", problems)
-        or _from_parts(environ, settings.PARENT_PARTS, "lineage", namespace, problems)
+        or _from_id(environ, environment.PARENT_ID, "lineage_parent_id", problems)
+        or _from_parts(environ, _PARENT, namespace, problems)
     )
     if parent is None:
-        roots = (settings.ROOT_PARENT_ID, f"{settings.ROOT_PARENT_PARTS}RUN_ID")
+        roots = (environment.ROOT_PARENT_ID, environment.ROOT_PARENT_RUN_ID)
         lonely = [variable for variable in roots if environ.get(variable)]
         if lonely and not problems:
-            problems.append(f"{lonely[0]} is set, but no parent, so it is ignored; set {settings.PARENT_ID}, too")
+            problems.append(f"{lonely[0]} is set, but no parent, so it is ignored; set {environment.PARENT_ID}, too")
         return None, problems
     root = (
         parent.root
-        or _from_id(environ, settings.ROOT_PARENT_ID, "lineage_root_parent_id", problems)
-        or _from_parts(environ, settings.ROOT_PARENT_PARTS, "lineage_root", namespace or parent.job_namespace, problems)
+        or _from_id(environ, environment.ROOT_PARENT_ID, "lineage_root_parent_id", problems)
+        or _from_parts(environ, _ROOT, namespace or parent.job_namespace, problems)
     )
     return parent._replace(root=root), problems
 
 
 def _from_context(environ: Mapping[str, str], namespace: str | None, problems: list[str]) -> ParentContext | None:
-    variable = settings.CONTEXT
+    variable = environment.CONTEXT
     value = environ.get(variable, "").strip()
     if not value:
         return None
 
     def refuse(fault: str) -> None:
-        problems.append(f"{variable}={settings.quoted(value)} {fault}. Example: {variable}='{_EXAMPLE_CONTEXT}'")
+        problems.append(f"{variable}={quoted(value)} {fault}. Example: {variable}='{_EXAMPLE_CONTEXT}'")
 
     try:
         document = json.loads(value)
@@ -169,14 +187,14 @@ def _from_node(node: object, path: str, namespace: str | None) -> tuple[ParentCo
     run, job = node.get("run"), node.get("job")
     if not isinstance(run, dict) or not isinstance(job, dict):
         return None, f'lacks the object "{path}.run" or "{path}.job"'
-    run_id = settings.canonical_uuid(run.get("runId"))
+    run_id = canonical_uuid(run.get("runId"))
     if run_id is None:
         return None, f'has a "{path}.run.runId" that {_no_uuid(run.get("runId"), "lineage_run_id")}'
-    if fault := settings.name_fault(job.get("name")):
+    if fault := name_fault(job.get("name")):
         return None, f'has a "{path}.job.name" that {fault}'
     if job.get("namespace") in (None, ""):
         job = {**job, "namespace": namespace or "default"}
-    elif fault := settings.name_fault(job["namespace"]):
+    elif fault := name_fault(job["namespace"]):
         return None, f'has a "{path}.job.namespace" that {fault}'
     facets = job.get("facets")
     facets = facets if isinstance(facets, dict) else {}
@@ -193,17 +211,17 @@ def _from_id(environ: Mapping[str, str], variable: str, macro: str, problems: li
     fault = "is not namespace/job/run-id"
     if len(parts) == 3:  # noqa: PLR2004
         namespace, name, run_id = parts
-        canonical = settings.canonical_uuid(run_id)
+        canonical = canonical_uuid(run_id)
         if canonical is None:
             fault = f"ends in a run id that {_no_uuid(run_id, macro)}"
-        elif name_fault := settings.name_fault(name):
-            fault = f"has a job name that {name_fault}"
-        elif namespace_fault := settings.name_fault(namespace):
+        elif job_name_fault := name_fault(name):
+            fault = f"has a job name that {job_name_fault}"
+        elif namespace_fault := name_fault(namespace):
             fault = f"has a namespace that {namespace_fault}"
         else:
             return ParentContext(canonical, name, namespace)
     problems.append(
-        f"{variable}={settings.quoted(value)} {fault}. "
+        f"{variable}={quoted(value)} {fault}. "
         f"Example: {variable}=default/my_dag.my_task/01938a60-0000-7000-8000-000000000000, "
         f"in Airflow {variable}='{{{{ {AIRFLOW_MACROS}.{macro}(task_instance) }}}}'"
     )
@@ -211,27 +229,22 @@ def _from_id(environ: Mapping[str, str], variable: str, macro: str, problems: li
 
 
 def _from_parts(
-    environ: Mapping[str, str], prefix: str, macro: str, namespace: str | None, problems: list[str]
+    environ: Mapping[str, str], parts: _Parts, namespace: str | None, problems: list[str]
 ) -> ParentContext | None:
-    run_variable, name_variable = f"{prefix}RUN_ID", f"{prefix}JOB_NAME"
-    run_value = environ.get(run_variable, "").strip()
-    if not run_value and not environ.get(name_variable, "").strip():
+    run_value = environ.get(parts.run_id, "").strip()
+    if not run_value and not environ.get(parts.job_name, "").strip():
         return None
-    run_id = settings.canonical_uuid(run_value)
+    run_id = canonical_uuid(run_value)
     if run_value and run_id is None:
-        problems.append(f"{run_variable}={settings.quoted(run_value)} {_no_uuid(run_value, f'{macro}_run_id')}")
-    name = settings.read_name(environ, name_variable, "my_dag.my_task", problems)
-    own_namespace = settings.read_name(environ, f"{prefix}JOB_NAMESPACE", "default", problems)
-    missing = [
-        variable
-        for variable, value in ((run_variable, run_value), (name_variable, environ.get(name_variable, "").strip()))
-        if not value
-    ]
+        problems.append(f"{parts.run_id}={quoted(run_value)} {_no_uuid(run_value, f'{parts.macro}_run_id')}")
+    name = read_name(environ, parts.job_name, "my_dag.my_task", problems)
+    own_namespace = read_name(environ, parts.job_namespace, "default", problems)
+    missing = [variable for variable in (parts.run_id, parts.job_name) if not environ.get(variable, "").strip()]
     if missing:
         problems.append(
             f"{missing[0]} is missing, though its counterpart is set; the link needs both. "
-            f"In Airflow: {name_variable}='{{{{ {AIRFLOW_MACROS}.{macro}_job_name(task_instance) }}}}', "
-            f"{run_variable}='{{{{ {AIRFLOW_MACROS}.{macro}_run_id(task_instance) }}}}'"
+            f"In Airflow: {parts.job_name}='{{{{ {AIRFLOW_MACROS}.{parts.macro}_job_name(task_instance) }}}}', "
+            f"{parts.run_id}='{{{{ {AIRFLOW_MACROS}.{parts.macro}_run_id(task_instance) }}}}'"
         )
     if run_id is None or name is None:
         return None
@@ -240,7 +253,7 @@ def _from_parts(
 
 
 def _no_uuid(value: object, macro: str) -> str:
-    shown = settings.quoted(value) if isinstance(value, str) else type(value).__name__
+    shown = quoted(value) if isinstance(value, str) else type(value).__name__
     return (
         f"is no UUID ({shown}); Airflow's own run_id is none, "
         f"the macro {{{{ {AIRFLOW_MACROS}.{macro}(task_instance) }}}} gives the right one"

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["Redactor"]
 
 _MASK = "***"
-_SHORTEST_SECRET = 4
-_SHORT = 300
+_MIN_SECRET = 4
+_MAX_REMEMBERED = 300
 
 # user:password@ of a URI. Without a password it stays: in abfss://container@account it is a name.
 _PASSWORD = re.compile(r"(?<=://)([^\s/:@'\"]*):[^\s/'\"]+@")
@@ -45,7 +45,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = (), *, patterns: bool = True) -> None:
         # The longest first: one secret may contain another.
-        known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        known = sorted({secret for secret in secrets if len(secret) >= _MIN_SECRET}, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
         self._patterns = patterns
         # The same names, types and URLs come again in every event. Bounded: 256 texts of at most 300 characters.
@@ -53,7 +53,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return `text` with its credentials masked."""
-        return self._remembered(text) if len(text) <= _SHORT else self._masked(text)
+        return self._remembered(text) if len(text) <= _MAX_REMEMBERED else self._masked(text)
 
     def _masked(self, text: str) -> str:
         text = self._without_secrets(text)

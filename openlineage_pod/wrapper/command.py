@@ -12,20 +12,20 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from openlineage_pod import settings as names
-from openlineage_pod.identity import Identity, identify
-from openlineage_pod.oom import count_oom_kills
-from openlineage_pod.parent import read_parent, without_own
-from openlineage_pod.process import Supervisor, block_signals
-from openlineage_pod.settings import Settings
-from openlineage_pod.uuid7 import new_uuid7
+from openlineage_pod import environment
+from openlineage_pod.core.identity import Identity, identify
+from openlineage_pod.core.parent import read_parent, without_own
+from openlineage_pod.events.uuid7 import new_uuid7
+from openlineage_pod.settings import ConfigurationError, Settings
+from openlineage_pod.wrapper.oom import count_oom_kills
+from openlineage_pod.wrapper.supervisor import Supervisor, block_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openlineage_pod.process import Ended
-    from openlineage_pod.reporter import Reporter
-    from openlineage_pod.runtime import Runtime
+    from openlineage_pod.core.runtime import Runtime
+    from openlineage_pod.wrapper.reporter import Reporter
+    from openlineage_pod.wrapper.supervisor import Ended
 
 __all__ = ["Plan", "RunOptions", "run_command"]
 
@@ -147,7 +147,7 @@ class _Reporting:
 
     def _make(self) -> None:
         try:
-            from openlineage_pod.reporter import Reporter
+            from openlineage_pod.wrapper.reporter import Reporter
 
             self._reporter = Reporter(*self._work)
         except Exception as error:  # ours, and not the command's
@@ -171,7 +171,7 @@ def _plan(command: Sequence[str], options: RunOptions) -> Plan:
     plan = Plan([_inherited()], (time.time(), time.monotonic()))
     try:
         return _planned(plan, os.path.basename(command[0].rstrip("/")) or "command", options)
-    except names.ConfigurationError:
+    except ConfigurationError:
         raise
     except Exception as error:  # ours, and not the command's
         return plan._replace(error=error)
@@ -181,7 +181,7 @@ def _planned(plan: Plan, name: str, options: RunOptions) -> Plan:
     settings = Settings.from_env()
     plan = plan._replace(settings=settings)
     if settings.strict:
-        from openlineage_pod.runtime import Runtime
+        from openlineage_pod.core.runtime import Runtime
 
         plan = plan._replace(runtime=Runtime(settings))  # checks all of it, also the transport
     if settings.disabled:
@@ -196,18 +196,18 @@ def _planned(plan: Plan, name: str, options: RunOptions) -> Plan:
         run_id=settings.run_id,
     )
     if settings.strict and problems:
-        from openlineage_pod.runtime import refusal
+        from openlineage_pod.core.runtime import configuration_error
 
-        raise refusal(settings, problems)
+        raise configuration_error(settings, problems)
     (inherited,) = plan.environs
-    inherited.pop(names.REPORT, None)  # that of a wrapper around this one
+    inherited.pop(environment.REPORT, None)  # that of a wrapper around this one
     environ = identity.as_parent().child_env(inherited)
     plan = plan._replace(
         environs=[environ, without_own(inherited)], identity=identity, problems=problems, oom_kills=count_oom_kills()
     )
     report = _new_report()
     if report:
-        environ[names.REPORT] = report
+        environ[environment.REPORT] = report
     return plan._replace(report=report)
 
 
@@ -216,7 +216,7 @@ def _new_report() -> str:
 
     By hand, because the import of tempfile costs the command 6 ms. Nobody can know its name before.
     """
-    for directory in filter(None, (os.environ.get("TMPDIR"), *_TEMPORARY)):
+    for directory in filter(None, (os.environ.get(environment.TMPDIR), *_TEMPORARY)):
         with suppress(OSError, ValueError):
             path = os.path.join(os.path.abspath(directory), f"openlineage-pod-{new_uuid7()}.jsonl")
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -230,10 +230,10 @@ def _inherited() -> dict[str, str]:
     environ.pop("", None)  # posix_spawn refuses it
     with suppress(OSError), open("/proc/self/environ", "rb") as file:
         entries = file.read().split(b"\0")
-        environ.pop("LC_CTYPE", None)  # Python itself sets it where the locale is that of C (PEP 538)
+        environ.pop(environment.LC_CTYPE, None)  # Python itself sets it where the locale is that of C (PEP 538)
         for entry in entries:
             name, _, value = entry.partition(b"=")
-            if name == b"LC_CTYPE":
-                environ["LC_CTYPE"] = os.fsdecode(value)
+            if name == environment.LC_CTYPE.encode():
+                environ[environment.LC_CTYPE] = os.fsdecode(value)
                 break
     return environ

@@ -1,0 +1,1 @@
+"""The run: what a job reports about itself, and how its process lives."""

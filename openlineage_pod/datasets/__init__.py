@@ -1,0 +1,1 @@
+"""Datasets: their names, schemas and column lineage."""

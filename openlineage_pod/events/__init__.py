@@ -1,0 +1,1 @@
+"""Events: OpenLineage's documents and facets, without credentials and within their size."""

@@ -1,0 +1,1 @@
+"""Recovery: delivering what other processes left behind in spools, files and logs."""

@@ -1,0 +1,1 @@
+"""The wrapper `openlineage-pod run`: one command, supervised and reported."""
