@@ -1,7 +1,7 @@
-"""The lock between imports and forks.
+"""Locks and forks: what a forked child needs anew, and the lock that keeps forks out of our imports.
 
-A child of a fork in the middle of an import would wait for ever for a module that no thread of its own is importing.
-So our threads import under this lock, and whoever forks waits for it.
+A fork copies the memory of the process with one thread alone, so a lock that another thread holds stays locked for ever
+in the child.
 """
 
 from __future__ import annotations
@@ -14,32 +14,63 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["importing"]
+__all__ = ["RemadeLock", "importing"]
 
-# Reentrant, because an import may itself fork.
-_lock = threading.RLock()
+# A fork does not wait longer for an import of ours: that may hang.
 _MAX_IMPORT = 10.0
+
+
+class RemadeLock:
+    """A lock that a forked child gets anew. Reentrant, because a signal handler may interrupt its holder."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        os.register_at_fork(after_in_child=self._remake)
+
+    def acquire(self, timeout: float = -1) -> bool:
+        """Wait up to `timeout` seconds (-1: for ever) for the lock; return whether it is held now."""
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        """Let go of the lock.
+
+        Raises:
+            RuntimeError: This thread does not hold it.
+
+        """
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+
+    def _remake(self) -> None:
+        self._lock = threading.RLock()
+
+
+_import_lock = RemadeLock()
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Keep this process from forking while the block imports."""
-    with _lock:
+    """Keep this process from forking while the block imports.
+
+    A child of a fork in the middle of an import would wait for ever for a module that no thread of its own imports. So
+    our threads import under this lock, and whoever forks waits for it.
+    """
+    with _import_lock:
         yield
 
 
 def _before_fork() -> None:
-    _lock.acquire(timeout=_MAX_IMPORT)
+    _import_lock.acquire(timeout=_MAX_IMPORT)
 
 
 def _after_fork_in_parent() -> None:
     with suppress(RuntimeError):  # the wait in _before_fork timed out: an import hangs, and the fork had to go on
-        _lock.release()
+        _import_lock.release()
 
 
-def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603  the old one may be held by a thread that does not exist here
-    _lock = threading.RLock()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

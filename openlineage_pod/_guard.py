@@ -6,14 +6,14 @@ import logging
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from openlineage_pod._redaction import redact
 from openlineage_pod._stderr import BoundedHandler
-from openlineage_pod.events.secrets import Redactor
 from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["guarded", "logger", "masking"]
+__all__ = ["guarded", "logger", "mask_log_lines"]
 
 
 class _Masking(logging.Filter):
@@ -21,10 +21,10 @@ class _Masking(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.redactor = Redactor()
+        self.mask: Callable[[str], str] = redact
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self.redactor.text(record.getMessage()), ()
+        record.msg, record.args = self.mask(record.getMessage()), ()
         return True
 
 
@@ -39,11 +39,16 @@ class _QuietLogger(logging.Logger):
 logger = logging.getLogger("openlineage_pod")
 logger.__class__ = _QuietLogger
 logger.addHandler(BoundedHandler(logger))
-masking = _Masking()
-logger.addFilter(masking)
+_masking = _Masking()
+logger.addFilter(_masking)
 
 # The tests' fixture replaces it with one that remembers the errors, so that none hides behind the boundary.
 swallowed: list[Exception] | None = None
+
+
+def mask_log_lines(mask: Callable[[str], str]) -> None:
+    """Mask every line that we log with `mask` from now on, instead of by patterns alone."""
+    _masking.mask = mask
 
 
 @contextmanager

@@ -6,14 +6,15 @@ import logging
 import os
 import select
 import sys
-import threading
 import time
 from contextlib import suppress
 
+from openlineage_pod._fork import RemadeLock
+
 __all__ = ["BoundedHandler", "write_stderr"]
 
-# One text at a time; reentrant, because a signal handler may write, too.
-_writing = threading.RLock()
+# One text at a time.
+_writing = RemadeLock()
 # A pipe that is read at all takes a line at once.
 _MAX_WAIT = 0.2
 
@@ -43,14 +44,6 @@ def write_stderr(text: str, deadline: float) -> bool:
     finally:
         _writing.release()
     return True
-
-
-def _after_fork_in_child() -> None:
-    global _writing  # noqa: PLW0603  the old one may be held by a thread that does not exist here
-    _writing = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class BoundedHandler(logging.Handler):

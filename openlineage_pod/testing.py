@@ -18,7 +18,9 @@ from openlineage_pod.core.runtime import Runtime, replace_runtime
 from openlineage_pod.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from openlineage_pod.events.document import Document
 
 __all__ = ["Recorded", "record_events"]
 
@@ -29,22 +31,27 @@ _PATIENCE = 10.0
 class Recorded:
     """The events reported so far, each as a dictionary in OpenLineage's JSON form, in the order of their delivery."""
 
-    def __init__(self) -> None:
-        self._documents: list[dict[str, Any]] = []
-        self._runtime: Runtime | None = None
+    def __init__(self, documents: list[dict[str, Any]], flush: Callable[[float], object]) -> None:
+        self._documents = documents
+        self._flush = flush
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events so far; waits for the delivery thread."""
-        if self._runtime is not None:
-            self._runtime.delivery.flush(_PATIENCE)
+        """The events so far; waits for the delivery threads."""
+        self._flush(_PATIENCE)
         return list(self._documents)
 
-    def emit(self, document: Mapping[str, Any]) -> None:
-        """Take an event in the place of a backend."""
-        self._documents.append(dict(document))
 
-    def another(self) -> None:
+class _Recorder:
+    """Takes events in the place of a backend."""
+
+    def __init__(self) -> None:
+        self.documents: list[dict[str, Any]] = []
+
+    def emit(self, document: Document) -> None:
+        self.documents.append(document.fields)
+
+    def clone(self) -> None:
         """Allow no parallel delivery, so that the events keep their order."""
 
 
@@ -59,13 +66,13 @@ def record_events(environ: Mapping[str, str] | None = None) -> Iterator[Recorded
         ConfigurationError: `environ` has `OPENLINEAGE_POD_STRICT=true` and a wrong setting.
 
     """
-    recorded = Recorded()
+    recorder = _Recorder()
     settings = Settings.from_env(environ)._replace(spool_dir=None)  # whose events would go to the recorder, too
-    recorded._runtime = Runtime(settings, connect=lambda _environ: recorded)
-    before = replace_runtime(recorded._runtime)
+    runtime = Runtime.from_settings(settings, connect=lambda _environ: recorder)
+    before = replace_runtime(runtime)
     try:
-        yield recorded
+        yield Recorded(recorder.documents, runtime.delivery.flush)
     finally:
-        recorded._runtime.delivery.flush(_PATIENCE)
-        recorded._runtime.delivery.stop()
+        runtime.delivery.flush(_PATIENCE)
+        runtime.delivery.stop()
         replace_runtime(before)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod import _guard
-from openlineage_pod.delivery import delivery as worker
+from openlineage_pod.delivery import prepare
 from openlineage_pod.testing import Recorded, record_events
 
 if TYPE_CHECKING:
@@ -79,14 +79,14 @@ def swallowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Exception]]:
 @pytest.fixture(autouse=True)
 def _remember_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every event that leaves in this process for the check against the specification."""
-    build: Any = vars(worker)["to_document"]
+    build: Any = vars(prepare)["to_document"]
 
     def remembering(draft: Any) -> dict[str, Any]:
         document: dict[str, Any] = build(draft)
         SEEN_EVENTS.append(document)
         return document
 
-    monkeypatch.setattr(worker, "to_document", remembering)
+    monkeypatch.setattr(prepare, "to_document", remembering)
 
 
 @pytest.fixture(scope="session")

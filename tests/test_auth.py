@@ -10,8 +10,8 @@ from openlineage.client.transport.http import create_token_provider
 
 from openlineage_pod.auth import ApiKeyFileTokenProvider
 from openlineage_pod.delivery.retry import is_transient
-from openlineage_pod.delivery.transports.client import connect
-from openlineage_pod.events.document import to_document
+from openlineage_pod.delivery.transports.connect import connect
+from openlineage_pod.events.document import Document, to_document
 from tests.delivery.test_key_file import replace
 from tests.delivery.test_worker import draft
 from tests.integration.harness import Receiver
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from openlineage_pod.delivery.transports.client import Backend
+    from openlineage_pod.delivery.transports.base import Transport
 
-    Connected = Callable[[Mapping[str, str]], Backend]
+    Connected = Callable[[Mapping[str, str]], Transport]
 
 YML = """
 transport:
@@ -32,7 +32,7 @@ transport:
     type: openlineage_pod.auth.ApiKeyFileTokenProvider
     path: {path}
 """
-EVENT = to_document(draft(1))
+EVENT = Document(to_document(draft(1)))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def path(tmp_path: Path) -> Path:
 def connected(monkeypatch: pytest.MonkeyPatch) -> Connected:
     """Return a function that makes the backend of an environment; openlineage-python reads that of the process."""
 
-    def make(environ: Mapping[str, str]) -> Backend:
+    def make(environ: Mapping[str, str]) -> Transport:
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         backend = connect(os.environ)
@@ -77,7 +77,7 @@ def yml(tmp_path: Path, receiver: Receiver, path: Path) -> dict[str, str]:
     return {"OPENLINEAGE_CONFIG": str(config)}
 
 
-def sent_keys(receiver: Receiver, backend: Backend, path: Path, *keys: str) -> list[str | None]:
+def sent_keys(receiver: Receiver, backend: Transport, path: Path, *keys: str) -> list[str | None]:
     """Return the Authorization headers of events that are sent with these keys in the file, one after the other."""
     seen = len(receiver.requests())
     for key in keys:

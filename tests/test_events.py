@@ -14,7 +14,8 @@ from openlineage.client.facet_v2 import environment_variables_run, nominal_time_
 from openlineage.client.serde import Serde
 
 from openlineage_pod import ParentContext, dataset
-from openlineage_pod.events.document import Draft, to_document, to_run_event
+from openlineage_pod.delivery.transports.typed_event import to_run_event
+from openlineage_pod.events.document import Draft, to_document
 from openlineage_pod.events.facets import PRODUCER
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
@@ -29,7 +30,7 @@ def draft(**changes: Any) -> Draft:
         "run_id": RUN_ID,
         "job_name": "etl.ingest.load",
         "job_namespace": "airflow",
-        "parent": ParentContext(TASK, "etl.ingest", "airflow", {"jobType": {"jobType": "TASK"}}),
+        "parent": ParentContext(TASK, "etl.ingest", "airflow", {"jobType": {"jobType": "TASK"}}).to_facet(),
         "run_facets": {},
         "job_facets": {},
         "inputs": (dataset("s3://lake/a", rows=1),),

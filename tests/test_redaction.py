@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.events.secrets import Secrets
 
 SECRET = "hunter2"  # noqa: S105
 
@@ -42,7 +42,7 @@ MASKED = {
 @pytest.mark.parametrize("text", MASKED)
 def test_what_looks_like_a_credential(text: str) -> None:
     """A password of a URI, a named secret and a bearer token are masked, and what is around them stays."""
-    assert Redactor().text(text) == MASKED[text]
+    assert Secrets().text(text) == MASKED[text]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_looks_like_a_credential(text: str) -> None:
 )
 def test_the_whole_credential(text: str) -> None:
     """No part of a credential is left over: a password may hold an `@`, a quoted value blanks and separators."""
-    assert SECRET not in Redactor().text(text)
+    assert SECRET not in Secrets().text(text)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_whole_credential(text: str) -> None:
 )
 def test_ordinary_text(text: str) -> None:
     """Names, dates, addresses, prose and SQL that hold no credential stay as they are."""
-    assert Redactor().text(text) == text
+    assert Secrets().text(text) == text
 
 
 @pytest.mark.parametrize(
@@ -96,27 +96,27 @@ def test_ordinary_text(text: str) -> None:
 )
 def test_words_that_begin_like_one(text: str) -> None:
     """A word that only begins like the name of a credential names none."""
-    assert Redactor().text(text) == text
+    assert Secrets().text(text) == text
 
 
 def test_line_after_a_colon() -> None:
     """A source line of a stack trace that ends with a colon does not take the next line for its credential."""
     trace = '  File "job.py", line 3, in main\n    with secret:\n  File "vault.py", line 9, in __enter__\n'
-    assert Redactor().text(trace) == trace
+    assert Secrets().text(trace) == trace
 
 
 def test_configured_secrets_everywhere() -> None:
     """The configured keys are masked wherever they stand, whatever is in them, and also without the patterns."""
-    subject = Redactor(["k3y+(with)[signs].*", "longer-k3y+(with)[signs].*"], patterns=False)
+    subject = Secrets(["k3y+(with)[signs].*", "longer-k3y+(with)[signs].*"], patterns=False)
     assert subject.text("path/k3y+(with)[signs].*/x") == "path/***/x"
     assert subject.text("xlonger-k3y+(with)[signs].*x") == "x***x"
-    assert Redactor(["key-1", "key-1-of-mine"]).text("key-1-of-mine") == "***"
+    assert Secrets(["key-1", "key-1-of-mine"]).text("key-1-of-mine") == "***"
     assert subject.text("password=other") == "password=other"
 
 
 def test_secrets_too_short_to_be_some() -> None:
     """An empty or very short key masks nothing: it would make every text unreadable."""
-    assert Redactor(["", "a", "abc"]).text("abcabc a") == "abcabc a"
+    assert Secrets(["", "a", "abc"]).text("abcabc a") == "abcabc a"
 
 
 def test_document() -> None:
@@ -127,7 +127,7 @@ def test_document() -> None:
         "password": None,
         "fields": [{"name": "password", "type": "text"}, {"name": "token", "type": "text"}],
     }
-    assert Redactor().document(document) == {
+    assert Secrets().document(document) == {
         "name": "redis://:***@cache",
         "lists": [["token=***", 1, None, True, 1.5], {"deep": {"deeper": "pwd=***"}}],
         "password": None,
@@ -139,19 +139,19 @@ def test_document_is_not_changed() -> None:
     """The document that was given stays as it was."""
     document = {"run": {"facets": {"own": ["token=hunter2"]}}}
     before = json.dumps(document)
-    Redactor().document(document)
+    Secrets().document(document)
     assert json.dumps(document) == before
 
 
 def test_text_under_the_name_of_a_credential() -> None:
     """A setting dumped as a mapping is masked like the same setting dumped as a text."""
-    masked = Redactor().document({"connection": {"user": "etl", "password": SECRET, "api_key": SECRET}})
+    masked = Secrets().document({"connection": {"user": "etl", "password": SECRET, "api_key": SECRET}})
     assert masked == {"connection": {"user": "etl", "password": "***", "api_key": "***"}}
 
 
 def test_configured_secret_as_a_key() -> None:
     """A configured key is masked also where a mapping has it as its key."""
-    assert SECRET not in json.dumps(Redactor([SECRET]).document({"tags": {f"x-{SECRET}": "1"}}))
+    assert SECRET not in json.dumps(Secrets([SECRET]).document({"tags": {f"x-{SECRET}": "1"}}))
 
 
 JSON = st.recursive(
@@ -164,7 +164,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_document(document: Any) -> None:
     """Any JSON comes back as JSON of the same shape, and masking it again changes nothing."""
-    subject = Redactor([SECRET])
+    subject = Secrets([SECRET])
     once = subject.document(document)
     assert type(once) is type(document)
     assert subject.document(once) == once
@@ -173,7 +173,7 @@ def test_any_document(document: Any) -> None:
 @given(st.text(), st.text())
 def test_configured_secret_in_any_text(before: str, after: str) -> None:
     """No text around a configured key keeps it from being masked."""
-    assert SECRET not in Redactor([SECRET], patterns=False).text(f"{before}{SECRET}{after}").replace("***", "\0")
+    assert SECRET not in Secrets([SECRET], patterns=False).text(f"{before}{SECRET}{after}").replace("***", "\0")
 
 
 REPEATED = ["a", "x-", " ", "password ", "token=", "token \t", "://", "://a:", "://a:b@", "bearer ", "basic a", "'\""]
@@ -182,7 +182,7 @@ GLUED = ["token", "secret-", "api_key", "signature"]
 
 def seconds(unit: str, length: int) -> float:
     """Return the processor time that masking a text of so many characters takes."""
-    text, subject = unit * (length // len(unit)), Redactor([SECRET])
+    text, subject = unit * (length // len(unit)), Secrets([SECRET])
     started = time.process_time()
     subject.text(text)
     return time.process_time() - started

@@ -13,7 +13,7 @@ import pytest
 
 from openlineage_pod.delivery.last_resort import _lines
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events.document import to_document
+from openlineage_pod.events.document import Document, to_document
 from openlineage_pod.recovery import replay as replay_module
 from openlineage_pod.recovery.replay import replay
 from openlineage_pod.settings import ConfigurationError
@@ -36,7 +36,7 @@ def event(number: int, event_type: str = "START", *, size: int = 0, second: int 
 
 def lines(*events: Event) -> list[str]:
     """Return the last-resort lines of events."""
-    return [line for one in events for line in _lines(one)]
+    return [line for one in events for line in _lines(Document(one))]
 
 
 class Replayed(NamedTuple):
@@ -66,7 +66,7 @@ class Setting:
         """Put events into the spool as a process that has ended."""
         spool = Spool(str(self.spool), 1 << 20)
         for one in events:
-            spool.write(one)
+            spool.write(Document(one))
         spool.release()
         spool.abandon()
         return str(self.spool)
@@ -291,8 +291,8 @@ def test_spool_of_a_living_process(setting: Setting) -> None:
 HANDED_OVER = """
 from openlineage_pod.events.document import fallback_event
 spool.hand_over()
-spool.bequeath(fallback_event(to_document(draft(1))))
-spool.write(to_document(draft(1, "COMPLETE")))
+spool.write_fallback(Document(fallback_event(to_document(draft(1)))))
+spool.write(Document(to_document(draft(1, "COMPLETE"))))
 """
 
 
@@ -319,7 +319,7 @@ def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.Monkey
 
     will = (
         "from openlineage_pod.events.document import fallback_event\n"
-        "spool.bequeath(fallback_event(to_document(draft(1))))"
+        "spool.write_fallback(Document(fallback_event(to_document(draft(1)))))"
     )
     with another_process(setting.spool, 1, then=will):
         pass

@@ -372,13 +372,16 @@ def test_many_threads_with_runs_of_their_own(recorded: Recorded) -> None:
 def test_one_terminal_event_of_many_attempts(recorded: Recorded) -> None:
     """However many threads end a run at once, it has one terminal event."""
     from openlineage_pod.core.outcome import COMPLETE
+    from openlineage_pod.core.run import current_recorder
 
-    with lineage_run("ingest") as run:
+    with lineage_run("ingest"):
+        recorder = current_recorder()
+        assert recorder is not None
         barrier = threading.Barrier(16)
 
         def end() -> None:
             barrier.wait()
-            run._end(COMPLETE)
+            recorder.end(COMPLETE)
 
         threads = [threading.Thread(target=end) for _ in range(16)]
         for thread in threads:

@@ -22,7 +22,7 @@ from openlineage_pod._guard import logger
 from openlineage_pod.airflow import lineage_env, literal_json, templated_json
 from openlineage_pod.datasets.dataset import dataset
 from openlineage_pod.events.document import json_ready
-from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.events.secrets import Secrets
 from openlineage_pod.settings import read_boolean
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def _dataset(declared: Any, side: str) -> Any:
     if not entry["namespace"] or any(mark in entry["namespace"] + entry["name"] for mark in ("{{", "{%")):
         return None
     # Whoever reads the task's rendered fields, or the pod's specification, reads it.
-    return Redactor().document(json_ready(entry))
+    return Secrets().document(json_ready(entry))
 
 
 def _source(declared: Any, uri: str | None) -> Any:

@@ -9,16 +9,7 @@ from os.path import basename, splitext
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded
-from openlineage_pod.core.run import (
-    NULL_RUN,
-    LineageRun,
-    activate,
-    close_run,
-    current_run,
-    deactivate,
-    make_run,
-    start_run,
-)
+from openlineage_pod.core.run import NULL_RUN, activate, current_recorder, deactivate, make_run
 from openlineage_pod.core.runtime import existing_runtime, runtime
 from openlineage_pod.datasets.dataset import as_sources
 from openlineage_pod.delivery.report import DeliveryReport
@@ -28,10 +19,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import ParamSpec, TypeVar, overload
 
+    from openlineage_pod.core.run import LineageRun, RunRecorder
     from openlineage_pod.datasets.dataset import DatasetSource
 
     P = ParamSpec("P")
     R = TypeVar("R")
+    OpenRun = Callable[[str], RunRecorder | None]
 
 __all__ = ["LineageScope", "flush", "lineage_run"]
 
@@ -55,7 +48,7 @@ class LineageScope:
         self._job_namespace = job_namespace
         self._options = options
         # Runs entered with this object as a context manager and not left yet.
-        self._entered: list[LineageRun] = []
+        self._entered: list[RunRecorder | None] = []
 
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
         """Decorate a function, method, coroutine function, generator function or asynchronous generator function.
@@ -70,21 +63,19 @@ class LineageScope:
                 f"@lineage_run decorates a function or method, not a {kind}; "
                 "below @classmethod or @property it does, and a job name goes as in @lineage_run('name')"
             )
-        wrapper = _wrapper_for(function, self)
+        wrapper = _wrapper_for(function, self._open)
         return update_wrapper(wrapper, function)
 
     def __enter__(self) -> LineageRun:
         run = self._open(_command_name())
         self._entered.append(run)
         activate(run)
-        return run
+        return run.run if run is not None else NULL_RUN
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        run = self._left()
-        deactivate(run)
-        close_run(run, error)
+        _leave(self._left(), error)
 
     async def __aenter__(self) -> LineageRun:
         return self.__enter__()
@@ -94,7 +85,8 @@ class LineageScope:
     ) -> None:
         self.__exit__(kind, error, traceback)
 
-    def _open(self, default_name: str) -> LineageRun:
+    def _open(self, default_name: str) -> RunRecorder | None:
+        """Start a run; return None where none is reported."""
         with guarded("start a lineage run"):
             current = runtime()
             if not current.settings.disabled:
@@ -105,17 +97,17 @@ class LineageScope:
                     default_name=default_name,
                     **self._options,
                 )
-                start_run(run)
+                run.start()
                 return run
-        return NULL_RUN
+        return None
 
-    def _left(self) -> LineageRun:
+    def _left(self) -> RunRecorder | None:
         """Return the run that is being left: the innermost active one of this context, if it was entered here."""
-        run = current_run()
-        while run and run not in self._entered:
-            run = run._enclosing or NULL_RUN
+        run = current_recorder()
+        while run is not None and run not in self._entered:
+            run = run.enclosing
         with guarded("find the run that is being left"):
-            if run:
+            if run is not None:
                 self._entered.remove(run)
             else:
                 run = self._entered.pop()  # entered in another context, as a fixture may be
@@ -231,8 +223,8 @@ def _command_name() -> str:
     return name if name and name != "-c" else "python"
 
 
-def _wrapper_for(function: Callable[..., Any], scope: LineageScope) -> Callable[..., Any]:
-    """Return a wrapper of the same kind as `function`, so that whoever inspects it sees no difference."""
+def _wrapper_for(function: Callable[..., Any], open_run: OpenRun) -> Callable[..., Any]:
+    """Return a wrapper of the same kind as `function`, so that an inspection sees no difference."""
     inner: Any = function
     while isinstance(inner, partial):
         inner = inner.func
@@ -240,22 +232,35 @@ def _wrapper_for(function: Callable[..., Any], scope: LineageScope) -> Callable[
     code = _code_of(inner) or _code_of(type(inner).__call__)
     flags = code.co_flags if code is not None else 0
     if flags & _ASYNC_GENERATOR:
-        return _async_generator_wrapper(function, scope, name)
+        return _async_generator_wrapper(function, open_run, name)
     if flags & (_COROUTINE | _ITERABLE_COROUTINE):
-        return _coroutine_wrapper(function, scope, name)
+        return _coroutine_wrapper(function, open_run, name)
     if flags & _GENERATOR:
-        return _generator_wrapper(function, scope, name)
-    return _function_wrapper(function, scope, name)
+        return _generator_wrapper(function, open_run, name)
+    return _function_wrapper(function, open_run, name)
 
 
 def _code_of(function: Any) -> Any:
     return getattr(getattr(function, "__func__", function), "__code__", None)
 
 
+def _leave(run: RunRecorder | None, error: BaseException | None) -> None:
+    """End a run, and make the one that encloses it the current one again."""
+    if run is not None:
+        deactivate(run, run.enclosing)
+        run.close(error)
+
+
+def _close(run: RunRecorder | None, error: BaseException | None) -> None:
+    """End a run that is not the current one."""
+    if run is not None:
+        run.close(error)
+
+
 @contextmanager
-def _active(run: LineageRun) -> Iterator[None]:
+def _active(run: RunRecorder | None) -> Iterator[None]:
     """Make `run` the current one for a step of a generator, and then again the one of the consumer."""
-    consumers = current_run()
+    consumers = current_recorder()
     activate(run)
     try:
         yield
@@ -263,48 +268,44 @@ def _active(run: LineageRun) -> Iterator[None]:
         deactivate(run, consumers)
 
 
-def _function_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
+def _function_wrapper(function: Callable[..., Any], open_run: OpenRun, name: str) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        run = scope._open(name)
+        run = open_run(name)
         activate(run)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            deactivate(run)
-            close_run(run, error)
+            _leave(run, error)
             raise
-        deactivate(run)
-        close_run(run, None)
+        _leave(run, None)
         return result
 
     return wrapper
 
 
-def _coroutine_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
+def _coroutine_wrapper(function: Callable[..., Any], open_run: OpenRun, name: str) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        run = scope._open(name)
+        run = open_run(name)
         activate(run)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            deactivate(run)
-            close_run(run, error)
+            _leave(run, error)
             raise
-        deactivate(run)
-        close_run(run, None)
+        _leave(run, None)
         return result
 
     return wrapper
 
 
-def _generator_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
+def _generator_wrapper(function: Callable[..., Any], open_run: OpenRun, name: str) -> Callable[..., Any]:
     """Drive the generator step by step (PEP 380): its run is current only while its own code runs.
 
     A `yield from` would leave the run current for the consumer's code between two steps.
     """
 
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        run = scope._open(name)
+        run = open_run(name)
         try:
             with _active(run):
                 generator = function(*args, **kwargs)
@@ -322,19 +323,19 @@ def _generator_wrapper(function: Callable[..., Any], scope: LineageScope, name: 
                 except BaseException as thrown:
                     step, argument = generator.throw, thrown
         except BaseException as error:
-            close_run(run, error)
+            _close(run, error)
             raise
-        close_run(run, None)
+        _close(run, None)
         return result
 
     return wrapper
 
 
-def _async_generator_wrapper(function: Callable[..., Any], scope: LineageScope, name: str) -> Callable[..., Any]:
+def _async_generator_wrapper(function: Callable[..., Any], open_run: OpenRun, name: str) -> Callable[..., Any]:
     """Do for an asynchronous generator what `_generator_wrapper` does for a plain one (PEP 525)."""
 
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        run = scope._open(name)
+        run = open_run(name)
         try:
             with _active(run):
                 generator = function(*args, **kwargs)
@@ -350,9 +351,9 @@ def _async_generator_wrapper(function: Callable[..., Any], scope: LineageScope, 
                 except BaseException as thrown:
                     step = generator.athrow(thrown)
         except BaseException as error:
-            close_run(run, error)
+            _close(run, error)
             raise
-        close_run(run, None)
+        _close(run, None)
 
     return wrapper
 

@@ -1,4 +1,7 @@
-"""One run: what a job reports about itself between START and its one terminal event."""
+"""One run: what a job reports about itself between START and its one terminal event.
+
+`LineageRun` is what the job sees of it; `RunRecorder` records it, and is what the rest of this package works with.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,40 @@ import time
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import ref
 
 from openlineage_pod import environment
 from openlineage_pod._guard import guarded, logger
+from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod.core.identity import Identity, identify
 from openlineage_pod.core.outcome import COMPLETE, Outcome, outcome_of
 from openlineage_pod.core.runtime import existing_runtime
 from openlineage_pod.datasets.dataset import Dataset, dataset
 from openlineage_pod.events.document import Draft
+from openlineage_pod.events.facets import is_facet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from openlineage_pod.core.runtime import Runtime
     from openlineage_pod.datasets.dataset import DatasetSource
 
+    Side = Literal["input", "output"]
+
 __all__ = [
     "NULL_RUN",
     "LineageRun",
+    "RunRecorder",
     "activate",
-    "close_run",
+    "current_recorder",
     "current_run",
     "deactivate",
     "make_run",
     "new_run",
-    "start_run",
 ]
 
-_current_run: ContextVar[LineageRun | None] = ContextVar("openlineage_pod_run", default=None)
+_current: ContextVar[RunRecorder | None] = ContextVar("openlineage_pod_run", default=None)
 
 
 class LineageRun:
@@ -52,21 +60,9 @@ class LineageRun:
 
     """
 
-    def __init__(self, identity: Identity, runtime: Runtime | None, began: tuple[float, float] | None = None) -> None:
-        self.run_id, self.job_name, self.job_namespace, self.parent = identity
-        self._identity = identity
-        self._runtime = runtime
-        self._process = os.getpid()
-        self._enclosing: LineageRun | None = None
-        self._inputs: dict[tuple[str, str], Dataset] = {}
-        self._outputs: dict[tuple[str, str], Dataset] = {}
-        self._run_facets: dict[str, Any] = {}
-        self._job_facets: dict[str, Any] = {}
-        self._declared: Outcome | None = None
-        self._started_at, self._started_clock = began or (time.time(), time.monotonic())
-        # Whoever takes the token ends the run. A pop is atomic, so also when a signal handler ends the run while the
-        # body is leaving it, there is one terminal event.
-        self._open_token = [True]
+    def __init__(self, recorder: RunRecorder | _NullRecorder) -> None:
+        self.run_id, self.job_name, self.job_namespace, self.parent = recorder.identity
+        self._recorder = recorder
 
     def __repr__(self) -> str:
         return f"<LineageRun {self.job_namespace}/{self.job_name}/{self.run_id}>"
@@ -80,30 +76,30 @@ class LineageRun:
                 Adding the same dataset again lays its new facets over the earlier ones.
 
         """
-        self._add(self._inputs, source, "input")
+        self._recorder.add("input", source)
 
     def add_output(self, source: DatasetSource) -> None:
         """Add a dataset that the run writes; see `add_input`."""
-        self._add(self._outputs, source, "output")
+        self._recorder.add("output", source)
 
     def add_run_facet(self, key: str, facet: Any) -> None:
         """Add a run facet: one of openlineage-python's facet objects, or a dictionary with JSON values.
 
         In a dictionary, `_producer` and `_schemaURL` are added where missing.
         """
-        self._add_facet(self._run_facets, key, facet)
+        self._recorder.add_facet("run", key, facet)
 
     def add_job_facet(self, key: str, facet: Any) -> None:
         """Add a job facet; see `add_run_facet`."""
-        self._add_facet(self._job_facets, key, facet)
+        self._recorder.add_facet("job", key, facet)
 
     def fail(self, reason: str | BaseException) -> None:
         """Have the run end as FAIL with this reason; the body goes on, and its own result is untouched."""
-        self._declare("FAIL", reason)
+        self._recorder.declare("FAIL", reason)
 
     def abort(self, reason: str | BaseException) -> None:
         """Have the run end as ABORT with this reason; the body goes on, and its own result is untouched."""
-        self._declare("ABORT", reason)
+        self._recorder.declare("ABORT", reason)
 
     def child_env(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return an environment for a child process, which then sees this run as its parent.
@@ -114,74 +110,127 @@ class LineageRun:
         Left out are the variables that name this run itself: the child's own run needs other ones.
 
         """
-        return self._identity.as_parent().child_env(os.environ if base is None else base)
+        return self._recorder.identity.as_parent().child_env(os.environ if base is None else base)
 
-    def _add(self, datasets: dict[tuple[str, str], Dataset], source: DatasetSource, kind: str) -> None:
-        with guarded(f"add an {kind} to run {self.run_id}"):
+
+class RunRecorder:
+    """Records one run, and reports its START and its one terminal event.
+
+    Args:
+        identity: of the run.
+        runtime: of this process.
+        enclosing: the run that was current when this one was made, if any.
+        began: its time, in Unix seconds and in monotonic ones; default: now.
+
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        runtime: Runtime,
+        enclosing: RunRecorder | None = None,
+        began: tuple[float, float] | None = None,
+    ) -> None:
+        self.identity = identity
+        self.enclosing = enclosing
+        self._runtime = runtime
+        self._process = os.getpid()
+        self._datasets: dict[str, dict[tuple[str, str], Dataset]] = {"input": {}, "output": {}}
+        self._facets: dict[str, dict[str, Any]] = {"run": {}, "job": {}}
+        self._parent_facet = identity.parent.to_facet() if identity.parent is not None else None
+        self._declared: Outcome | None = None
+        self._started_at, self._started_clock = began or (time.time(), time.monotonic())
+        # Whoever takes it ends the run: also when a signal handler ends the run while the body is leaving it, there is
+        # one terminal event.
+        self._end = Once()
+        # Weak, as the run refers to this: without a circle, memory is freed at once.
+        self._run: Callable[[], LineageRun | None] = lambda: None
+
+    @property
+    def run(self) -> LineageRun:
+        """What the job sees of it: one object as long as the job holds it."""
+        run = self._run()
+        if run is None:
+            run = LineageRun(self)
+            self._run = ref(run)
+        return run
+
+    def add(self, side: Side, source: DatasetSource, said_by: str = "") -> None:
+        """Add a dataset; `said_by` names in warnings where it comes from, if not from the job's code."""
+        with guarded(f"add an {side} to run {self.identity.run_id}"):
             found = source if isinstance(source, Dataset) else dataset(source)
             for problem in found.problems:
-                logger.warning("%s of job %s: %s", kind, self.job_name, problem)
-            if found.name and self._is_open(f"the {kind} {found.namespace}/{found.name}"):
+                where = f"{side} ({said_by})" if said_by else side
+                logger.warning("%s of job %s: %s", where, self.identity.job_name, problem)
+            if found.name and self._is_open(f"the {side} {found.namespace}/{found.name}"):
+                datasets = self._datasets[side]
                 key = (found.namespace, found.name)
                 before = datasets.get(key)
                 datasets[key] = before.merged(found) if before else found
 
-    def _add_facet(self, facets: dict[str, Any], key: str, facet: Any) -> None:
-        with guarded(f"add a facet to run {self.run_id}"):
+    def add_facet(self, owner: Literal["run", "job"], key: str, facet: Any) -> None:
+        """Add a facet of the run or of its job."""
+        with guarded(f"add a facet to run {self.identity.run_id}"):
             if not isinstance(key, str) or not key:
                 raise TypeError(f"a facet's key is a string such as 'processing_engine', not {key!r}")
-            if not hasattr(facet, "items") and not hasattr(type(facet), "__attrs_attrs__"):
+            if not is_facet(facet):
                 raise TypeError(f"a facet is an object of openlineage-python or a dictionary, not {facet!r}")
             if self._is_open(f"the facet {key}"):
-                facets[key] = dict(facet) if hasattr(facet, "items") else facet  # the job may go on with its own
+                # A copy: the job may go on with its own.
+                self._facets[owner][key] = dict(facet) if hasattr(facet, "items") else facet
 
-    def _declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException) -> None:
-        with guarded(f"mark run {self.run_id} as {state}"):
+    def declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException) -> None:
+        """Have the run end in this state unless its body raises."""
+        with guarded(f"mark run {self.identity.run_id} as {state}"):
             error = outcome_of(reason) if isinstance(reason, BaseException) else Outcome(state, str(reason))
             if self._is_open(state):
                 self._declared = error._replace(state=state)
 
+    def start(self) -> None:
+        """Report the START. The run is not made current yet."""
+        with deferring_sigterm:
+            self._runtime.delivery.submit(self._draft("START", self._started_at, {}))
+            self._runtime.open_runs[self.identity.run_id] = self
+
+    def write_fallback(self, outcome: Outcome) -> None:
+        """Leave this end for the case that the process dies without one; it takes a spool."""
+        if not self._end.is_taken:
+            self._runtime.delivery.write_fallback(self._ending(outcome))
+
+    def close(self, error: BaseException | None) -> None:
+        """Report the end of a run whose body was left by `error` (None: it returned)."""
+        with guarded(f"report the end of run {self.identity.run_id}"):
+            self.end(outcome_of(error) if error is not None else COMPLETE)
+
+    def end(self, outcome: Outcome) -> None:
+        """Report the terminal event, once; a no-op in a forked child, where the parent process reports it."""
+        if self._process != os.getpid():
+            return
+        ending = self._ending(outcome)
+        with deferring_sigterm:
+            if not self._end.take():
+                return
+            try:
+                self._runtime.delivery.submit(ending)
+            except BaseException:
+                self._end.put_back()  # a KeyboardInterrupt: the end of the process reports it
+                raise
+            self._runtime.open_runs.pop(self.identity.run_id, None)
+
     def _is_open(self, what: str) -> bool:
+        run_id = self.identity.run_id
         if self._process != os.getpid():
             logger.warning(
                 "%s is not reported: run %s belongs to process %d; open a run in the child process",
                 what,
-                self.run_id,
+                run_id,
                 self._process,
             )
             return False
-        if not self._open_token:
-            logger.warning("%s is not reported: run %s has ended", what, self.run_id)
+        if self._end.is_taken:
+            logger.warning("%s is not reported: run %s has ended", what, run_id)
             return False
         return True
-
-    def _start(self) -> None:
-        if self._runtime is not None:
-            with deferring_sigterm:
-                self._submit(self._draft("START", self._started_at, {}))
-                self._runtime.open_runs[self.run_id] = self
-
-    def _bequeath(self, outcome: Outcome) -> None:
-        """Have this outcome reported should the process end without reporting one; it takes a spool."""
-        if self._runtime is not None and self._open_token:
-            self._runtime.delivery.bequeath(self._ending(outcome))
-
-    def _end(self, outcome: Outcome) -> None:
-        """Report the terminal event, once; a no-op in a forked child, where the parent process reports it."""
-        if self._runtime is None or self._process != os.getpid():
-            return
-        ending = self._ending(outcome)
-        with deferring_sigterm:
-            try:
-                self._open_token.pop()
-            except IndexError:
-                return
-            try:
-                self._submit(ending)
-            except BaseException:
-                self._open_token.append(True)  # a KeyboardInterrupt: the end of the process reports it
-                raise
-            self._runtime.open_runs.pop(self.run_id, None)
 
     def _ending(self, outcome: Outcome) -> Draft:
         """Return the terminal event."""
@@ -193,35 +242,53 @@ class LineageRun:
         ended_at = self._started_at + (time.monotonic() - self._started_clock)
         return self._draft(outcome.state, ended_at, {"errorMessage": error} if error else {})
 
-    def _submit(self, draft: Draft) -> None:
-        if self._runtime is not None:
-            self._runtime.delivery.submit(draft)
-
     def _draft(self, event_type: str, at: float, facets: dict[str, Any]) -> Draft:
-        if self._runtime is not None and self._runtime.pod:
+        if self._runtime.pod:
             facets["kubernetes_pod"] = self._runtime.pod
         return Draft(
             event_type=event_type,
             event_time=datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="microseconds"),
-            run_id=self.run_id,
-            job_name=self.job_name,
-            job_namespace=self.job_namespace,
-            parent=self.parent,
-            run_facets={**self._run_facets, **facets},
-            job_facets=dict(self._job_facets),
-            inputs=tuple(self._inputs.values()),
-            outputs=tuple(self._outputs.values()),
+            run_id=self.identity.run_id,
+            job_name=self.identity.job_name,
+            job_namespace=self.identity.job_namespace,
+            parent=self._parent_facet,
+            run_facets={**self._facets["run"], **facets},
+            job_facets=dict(self._facets["job"]),
+            inputs=tuple(self._datasets["input"].values()),
+            outputs=tuple(self._datasets["output"].values()),
         )
 
 
-class _NullRun(LineageRun):
-    """The run where none is reported: has the methods of a run, does nothing, and is false.
+class _NullRecorder:
+    """Records nothing.
 
     It warns once where there is a run in another thread: a thread does not inherit the current run.
     """
 
-    def __init__(self) -> None:
-        super().__init__(Identity("", "", "", None), None)
+    identity = Identity("", "", "", None)
+
+    def add(self, side: Side, _source: DatasetSource) -> None:
+        self._ignore(f"an {side}")
+
+    def add_facet(self, _owner: Literal["run", "job"], key: str, _facet: Any) -> None:
+        self._ignore(f"the facet {key}")
+
+    def declare(self, state: Literal["FAIL", "ABORT"], _reason: str | BaseException) -> None:
+        self._ignore(f"the state {state}")
+
+    def _ignore(self, what: str) -> None:
+        current = existing_runtime()
+        if current is not None and current.open_runs and not current.told_of_other_threads:
+            current.told_of_other_threads = True
+            logger.warning(
+                "%s is not reported: there is a run, but not in this thread; hand its object to the thread, "
+                "or start the thread with contextvars.copy_context().run",
+                what,
+            )
+
+
+class _NullRun(LineageRun):
+    """The run where none is reported: has the methods of a run, does nothing, and is false."""
 
     def __bool__(self) -> bool:
         return False
@@ -233,27 +300,8 @@ class _NullRun(LineageRun):
         """Return a copy of `base` (default: the environment of this process) as it is."""
         return dict(os.environ if base is None else base)
 
-    def _add(self, _datasets: dict[tuple[str, str], Dataset], _source: DatasetSource, kind: str) -> None:
-        self._unheard(f"an {kind}")
 
-    def _add_facet(self, _facets: dict[str, Any], key: str, _facet: Any) -> None:
-        self._unheard(f"the facet {key}")
-
-    def _declare(self, state: Literal["FAIL", "ABORT"], _reason: str | BaseException) -> None:
-        self._unheard(f"the state {state}")
-
-    def _unheard(self, what: str) -> None:
-        current = existing_runtime()
-        if current is not None and current.open_runs and not current.told_of_other_threads:
-            current.told_of_other_threads = True
-            logger.warning(
-                "%s is not reported: there is a run, but not in this thread; hand its object to the thread, "
-                "or start the thread with contextvars.copy_context().run",
-                what,
-            )
-
-
-NULL_RUN = _NullRun()
+NULL_RUN = _NullRun(_NullRecorder())
 
 
 def current_run() -> LineageRun:
@@ -262,7 +310,13 @@ def current_run() -> LineageRun:
     Where there is none (outside any run, with `OPENLINEAGE_DISABLED=true`, in a thread that the run did not start
     with its context), it is a run object that does nothing and is false: `current_run().add_input(…)` is always safe.
     """
-    return _current_run.get() or NULL_RUN
+    recorder = _current.get()
+    return recorder.run if recorder is not None else NULL_RUN
+
+
+def current_recorder() -> RunRecorder | None:
+    """Return the recorder of the current run, if there is one."""
+    return _current.get()
 
 
 def make_run(
@@ -272,8 +326,8 @@ def make_run(
     job_namespace: str | None,
     default_name: str,
     **described: Any,
-) -> LineageRun:
-    """Make a run, nested in the active one if there is any; `start_run` reports its START.
+) -> RunRecorder:
+    """Make a run, nested in the active one if there is any; `RunRecorder.start` reports its START.
 
     Args:
         runtime: of this process.
@@ -283,10 +337,10 @@ def make_run(
         described: as for `new_run`.
 
     """
-    enclosing = _current_run.get()
+    enclosing = _current.get()
     identity, problems = identify(
         runtime.settings,
-        enclosing._identity.as_parent() if enclosing else runtime.parent,
+        enclosing.identity.as_parent() if enclosing else runtime.parent,
         job_name=job_name,
         job_namespace=job_namespace,
         default_name=default_name,
@@ -301,60 +355,48 @@ def make_run(
 def new_run(
     runtime: Runtime,
     identity: Identity,
-    enclosing: LineageRun | None = None,
+    enclosing: RunRecorder | None = None,
     *,
     began: tuple[float, float] | None = None,
     inputs: Iterable[DatasetSource] = (),
     outputs: Iterable[DatasetSource] = (),
     run_facets: Mapping[str, Any] | None = None,
     job_facets: Mapping[str, Any] | None = None,
-) -> LineageRun:
+) -> RunRecorder:
     """Make the run of an identity, with the datasets that the DAG declared if no run encloses it.
 
     `began` is its time, in Unix seconds and in monotonic ones (default: now).
     """
-    run = LineageRun(identity, runtime, began)
-    run._enclosing = enclosing
+    recorder = RunRecorder(identity, runtime, enclosing, began)
     if enclosing is None:
         for source in runtime.settings.inputs:
-            run._add(run._inputs, source, f"input ({environment.INPUTS})")
+            recorder.add("input", source, environment.INPUTS)
         for source in runtime.settings.outputs:
-            run._add(run._outputs, source, f"output ({environment.OUTPUTS})")
+            recorder.add("output", source, environment.OUTPUTS)
     for source in inputs:
-        run.add_input(source)
+        recorder.add("input", source)
     for source in outputs:
-        run.add_output(source)
+        recorder.add("output", source)
     with guarded("add the run facets"):
         for key, facet in (run_facets or {}).items():
-            run.add_run_facet(key, facet)
+            recorder.add_facet("run", key, facet)
     with guarded("add the job facets"):
         for key, facet in (job_facets or {}).items():
-            run.add_job_facet(key, facet)
-    return run
+            recorder.add_facet("job", key, facet)
+    return recorder
 
 
-def start_run(run: LineageRun) -> None:
-    """Report the START of a run. It is not made current yet."""
-    run._start()
+def activate(recorder: RunRecorder | None) -> None:
+    """Make a run the current one of this context."""
+    if recorder is not None:
+        _current.set(recorder)
 
 
-def activate(run: LineageRun) -> None:
-    """Make `run` the current one of this context."""
-    if run:
-        _current_run.set(run)
-
-
-def deactivate(run: LineageRun, before: LineageRun | None = None) -> None:
-    """Make the run that was current before `run` (default: the one that encloses it) the current one of this context.
+def deactivate(recorder: RunRecorder | None, before: RunRecorder | None) -> None:
+    """Make the run `before` the current one of this context again, if that is `recorder`.
 
     By value and not by a context variable's token: a generator or a fixture may be left in another context than it
     was entered in, where a token is refused.
     """
-    if run and _current_run.get() is run:
-        _current_run.set((before or None) if before is not None else run._enclosing)
-
-
-def close_run(run: LineageRun, error: BaseException | None) -> None:
-    """Report the end of a run whose body was left by `error` (None: it returned)."""
-    with guarded(f"report the end of run {run.run_id}"):
-        run._end(outcome_of(error) if error is not None else COMPLETE)
+    if recorder is not None and _current.get() is recorder:
+        _current.set(before)

@@ -14,22 +14,35 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from openlineage_pod._fork import RemadeLock
 from openlineage_pod._guard import guarded, logger
+from openlineage_pod._once import Once
 from openlineage_pod._sigterm import watch_sigterm
 from openlineage_pod.core.outcome import Outcome
 from openlineage_pod.core.parent import read_parent
 from openlineage_pod.core.pod import pod_facet
 from openlineage_pod.datasets.dataset import dataset
 from openlineage_pod.delivery.delivery import Delivery
-from openlineage_pod.delivery.transports.client import NOT_CONFIGURED, configured_secrets, connect
-from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.delivery.transports.base import NOT_CONFIGURED
+from openlineage_pod.delivery.transports.connect import connect
+from openlineage_pod.events.secrets import Secrets
 from openlineage_pod.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Protocol
 
-    from openlineage_pod.core.run import LineageRun
-    from openlineage_pod.delivery.transports.client import Backend
+    from openlineage_pod.core.parent import ParentContext
+    from openlineage_pod.delivery.transports.base import Transport
+
+    Connect = Callable[[Mapping[str, str]], Transport | None]
+
+    class OpenRun(Protocol):
+        """A run that has not ended yet."""
+
+        def end(self, outcome: Outcome) -> None:
+            """Report how it ended."""
+
 
 __all__ = ["Runtime", "configuration_error", "existing_runtime", "replace_runtime", "runtime"]
 
@@ -41,28 +54,55 @@ _LATE = 1.0
 class Runtime:
     """The lineage of one process.
 
+    Args:
+        settings: of this process.
+        parent: the run that started this process, if anybody named it.
+        problems: what was wrong with the parent's variables; they are reported with those of the settings.
+        connect: makes the transport.
+
+    Attributes:
+        open_runs: by their run ids.
+        has_run_id: whether `OPENLINEAGE_RUN_ID` is for a run of this process.
+
     Raises:
         ConfigurationError: In strict mode, for the first problem of the configuration.
 
     """
 
-    def __init__(self, settings: Settings, connect: Callable[[Mapping[str, str]], Backend | None] = connect) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parent: ParentContext | None,
+        problems: Iterable[str] = (),
+        connect: Connect = connect,
+    ) -> None:
         self.settings = settings
+        self.parent = parent
         self._connect = connect
-        self.parent, parent_problems = read_parent(settings.environ)
-        problems = [*settings.problems, *parent_problems]
+        all_problems = [*settings.problems, *problems]
         if settings.strict:
-            _check(settings, problems, connect)
-        for problem in problems:
+            _check(settings, all_problems, connect)
+        for problem in all_problems:
             logger.warning("%s", problem)
         if settings.disabled:
             logger.info("no lineage is reported: OPENLINEAGE_DISABLED is set")
         self.pod = pod_facet(settings.environ)
         self.delivery = Delivery(settings, connect)
-        self.open_runs: dict[str, LineageRun] = {}
+        self.open_runs: dict[str, OpenRun] = {}
         self.told_of_other_threads = False
         # OPENLINEAGE_RUN_ID names one run; a multiprocessing child has inherited it from the process it belongs to.
-        self._run_ids = [settings.run_id] if settings.run_id and not _is_multiprocessing_child() else []
+        self.has_run_id = bool(settings.run_id) and not _is_multiprocessing_child()
+        self._run_id = Once()
+
+    @classmethod
+    def from_settings(cls, settings: Settings, connect: Connect = connect) -> Runtime:
+        """Return the runtime of a process whose parent its environment names.
+
+        Raises:
+            ConfigurationError: In strict mode, for the first problem of the configuration.
+
+        """
+        return cls(settings, *read_parent(settings.environ), connect=connect)
 
     def for_forked_child(self) -> Runtime:
         """Return this runtime without its queue, its open runs and its run id: they are the parent process's."""
@@ -70,23 +110,20 @@ class Runtime:
         child = copy.copy(self)
         child.delivery = Delivery(self.settings, self._connect)
         child.open_runs = {}
-        child._run_ids = []
+        child.has_run_id = False
         return child
 
     def take_run_id(self) -> str | None:
         """Return `OPENLINEAGE_RUN_ID` to the first outermost run, and None to every later one."""
-        try:
-            return self._run_ids.pop()  # atomic, so that of two threads only one gets it
-        except IndexError:
-            return None
+        return self.settings.run_id if self.has_run_id and self._run_id.take() else None
 
     def abort_open_runs(self, reason: str) -> None:
         """End every open run of this process as aborted, the innermost first."""
         for run in reversed(list(self.open_runs.values())):
-            run._end(Outcome("ABORT", reason))
+            run.end(Outcome("ABORT", reason))
 
 
-def _check(settings: Settings, problems: list[str], connect: Callable[[Mapping[str, str]], Backend | None]) -> None:
+def _check(settings: Settings, problems: list[str], connect: Connect) -> None:
     for source in (*settings.inputs, *settings.outputs):
         problems.extend(f"OPENLINEAGE_POD_INPUTS or _OUTPUTS: {problem}" for problem in dataset(source).problems)
     if problems:
@@ -97,7 +134,7 @@ def _check(settings: Settings, problems: list[str], connect: Callable[[Mapping[s
 
 def configuration_error(settings: Settings, problems: Iterable[str]) -> ConfigurationError:
     """Return what strict mode raises for these problems, without credentials."""
-    return ConfigurationError(Redactor(configured_secrets(settings.environ)).text("\n".join(problems)))
+    return ConfigurationError(Secrets.from_env(settings.environ).text("\n".join(problems)))
 
 
 def _is_multiprocessing_child() -> bool:
@@ -106,7 +143,7 @@ def _is_multiprocessing_child() -> bool:
 
 
 _current: Runtime | None = None
-_creating = threading.RLock()
+_creating = RemadeLock()
 # The process whose end is being watched; another one after a fork.
 _watched_process: int | None = None
 
@@ -122,7 +159,7 @@ def runtime() -> Runtime:
     current = _current
     if current is None:
         with _creating:
-            current = _current = _current or Runtime(Settings.from_env())
+            current = _current = _current or Runtime.from_settings(Settings.from_env())
     if not current.settings.disabled:
         _watch_end_of_process()
     return current
@@ -168,7 +205,7 @@ def _watch_end_of_process() -> None:
         atexit.register(_close)
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and not threading.main_thread().is_alive() and _current is not None:
-            # The exit handlers run already, and will not come to ours: each event of this run is settled at once.
+            # The exit handlers run already, and will not come to ours: each event of this run is resolved at once.
             _current.delivery.close()
         if _is_multiprocessing_child():
             # It ends with os._exit and runs no atexit handlers, only multiprocessing's own finalisers; the lowest
@@ -188,8 +225,7 @@ def _report_termination() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _current, _creating  # noqa: PLW0603
-    _creating = threading.RLock()
+    global _current  # noqa: PLW0603
     if _current is not None:
         _current = _current.for_forked_child()
 

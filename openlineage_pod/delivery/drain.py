@@ -1,18 +1,19 @@
-"""Delivering what others left in a spool."""
+"""Delivering what other processes left in a spool."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.retry import is_transient
-from openlineage_pod.delivery.transports.client import describe
+from openlineage_pod.delivery.transports.base import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from openlineage_pod.delivery.spool import Entry, Spool
-    from openlineage_pod.events.secrets import Redactor
+    from openlineage_pod.events.document import Document
+    from openlineage_pod.events.secrets import Secrets
 
 __all__ = ["drain"]
 
@@ -20,8 +21,8 @@ __all__ = ["drain"]
 def drain(
     spool: Spool,
     entries: Iterable[Entry],
-    emit: Callable[[dict[str, Any]], None],
-    redactor: Redactor,
+    emit: Callable[[Document], None],
+    secrets: Secrets,
     is_over: Callable[[], bool],
 ) -> BaseException | None:
     """Deliver entries in their order; a run whose event fails is left for the next time. Return the last failure.
@@ -30,7 +31,7 @@ def drain(
         spool: where they are; what is accepted is deleted there, what is refused for good is set aside.
         entries: from `Spool.left_behind`, whose lock the caller holds.
         emit: delivers one event or raises.
-        redactor: for messages.
+        secrets: masks messages.
         is_over: whether to stop after a failure.
 
     """
@@ -46,7 +47,7 @@ def drain(
             emit(document)
         except Exception as error:
             if not is_transient(error):
-                reason = describe(error, redactor)
+                reason = describe(error, secrets)
                 logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)
                 spool.reject(entry, document, reason)
                 continue
@@ -55,5 +56,5 @@ def drain(
             if is_over():
                 break
         else:
-            spool.settle(entry)
+            spool.resolve(entry)
     return failure

@@ -5,14 +5,15 @@ Airflow carries a pod's log into its task log, so the line survives the pod.
 
 from __future__ import annotations
 
-import json
 import select
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from openlineage_pod._stderr import write_stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from openlineage_pod.events.document import Document
 
 __all__ = ["PREFIX", "print_event"]
 
@@ -22,7 +23,7 @@ PREFIX = "OPENLINEAGE_POD_EVENT"
 _MAX_TEXT = select.PIPE_BUF - 256
 
 
-def print_event(document: Mapping[str, Any], deadline: float) -> bool:
+def print_event(document: Document, deadline: float) -> bool:
     """Write `document` to stderr as `OPENLINEAGE_POD_EVENT <json>`, and say whether that succeeded. Never raises.
 
     A longer event than a log line can hold is written in numbered parts,
@@ -34,13 +35,13 @@ def print_event(document: Mapping[str, Any], deadline: float) -> bool:
     return write_stderr(lines, deadline)
 
 
-def _lines(document: Mapping[str, Any]) -> Iterator[str]:
-    text = json.dumps(document, separators=(",", ":"))
+def _lines(document: Document) -> Iterator[str]:
+    text = document.body.decode()
     if len(text) <= _MAX_TEXT:
         yield f"{PREFIX} {text}"
         return
     text = text.replace(" ", "\\u0020")  # within strings; some logs lose spaces at the ends of lines
     parts = [text[start : start + _MAX_TEXT] for start in range(0, len(text), _MAX_TEXT)]
-    event = f"{document['run']['runId']}.{document['eventType']}"
+    event = f"{document.run_id}.{document.event_type}"
     for number, part in enumerate(parts, 1):
         yield f"{PREFIX} {number}/{len(parts)} {event} {part}"

@@ -73,18 +73,18 @@ class RetryPolicy:
         self._closing.wait(seconds)
 
     def call(
-        self, attempt: Callable[[], None], on_failure: Callable[[BaseException], None], patience: float = math.inf
+        self, attempt: Callable[[], None], on_failure: Callable[[BaseException], None], budget: float = math.inf
     ) -> None:
         """Call `attempt` until it succeeds; `on_failure` hears of every failure that is followed by a pause.
 
         Args:
             attempt: makes one attempt, or raises.
             on_failure: is told of a failure.
-            patience: seconds after which there is no further attempt; at the end of the process a quarter of the
+            budget: seconds after which there is no further attempt; at the end of the process a quarter of the
                 remaining time at most, so that one event does not take it all.
 
         Raises:
-            Exception: the last failure, if it is permanent, the patience is spent or the deadline has passed.
+            Exception: the last failure, if it is permanent, the budget is spent or the deadline has passed.
 
         """
         started = time.monotonic()
@@ -113,7 +113,7 @@ class RetryPolicy:
         tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             wait=lambda state: self._pause(backoff(state), _retry_after(_failure(state))),
-            stop=lambda state: self._is_over(time.monotonic() - started, patience, _retry_after(_failure(state))),
+            stop=lambda state: self._is_over(time.monotonic() - started, budget, _retry_after(_failure(state))),
             sleep=self._sleep,
             before_sleep=before_sleep,
             reraise=True,
@@ -129,11 +129,11 @@ class RetryPolicy:
         # _is_over has already ruled out a Retry-After beyond the deadline.
         return max(0.0, min(max(min(backoff, _MAX_PAUSE_AT_EXIT), retry_after), remaining))
 
-    def _is_over(self, spent: float, patience: float, retry_after: float) -> bool:
+    def _is_over(self, spent: float, budget: float, retry_after: float) -> bool:
         remaining = self._remaining()
         if remaining is None:
-            return spent >= patience
-        return remaining <= 0 or retry_after > remaining or spent >= min(patience, remaining / 4)
+            return spent >= budget
+        return remaining <= 0 or retry_after > remaining or spent >= min(budget, remaining / 4)
 
     def _sleep(self, seconds: float) -> None:
         if self._closing.is_set():

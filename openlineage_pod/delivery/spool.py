@@ -2,9 +2,9 @@
 
     new/        one file per undelivered event, its JSON; the name sorts by time and names run, type and owner
     tmp/        files that are being written
-    open/       of each open run the terminal event that others report for it if its process ends without a word
+    open/       of each open run its fallback: the terminal event to report if its process dies without one
     rejected/   events refused for good, beside the reason, and files that were no event
-    owners/     one locked file per process that writes here; a lock that can be taken had an owner that is gone
+    owners/     one locked file per process that writes here (`owners`)
     drain.lock  held by the one process that delivers what others left
 
 An event is in the spool once it has been renamed into new/, and is delivered once it has been unlinked from there.
@@ -13,7 +13,6 @@ Nothing is synchronised to the disk: a killed process loses nothing that was ren
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
@@ -21,22 +20,20 @@ import time
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from os.path import join
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from openlineage_pod._guard import logger
-from openlineage_pod.events.document import is_event
-from openlineage_pod.events.uuid7 import new_uuid7
+from openlineage_pod.delivery.owners import HANDED_OVER, RELAYS, Owners
+from openlineage_pod.events.document import Document, is_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 __all__ = ["Entry", "Spool"]
 
 _SUFFIX = ".json"
 # Seconds from which on it matters how often the size is looked up.
 _SLOW_LOOK = 0.005
-_HANDED_OVER = b"handed over"
-_RELAYS = b"relays"
 # What rejected/ keeps of a backend's answer.
 _MAX_REASON = 1000
 _MAX_ENTRY_BYTES = 64 * 1024 * 1024
@@ -64,6 +61,11 @@ class Entry(NamedTuple):
         return self.part(1)
 
     @property
+    def is_end(self) -> bool:
+        """Whether the event is a terminal one."""
+        return self.part(2) != "START"
+
+    @property
     def owner(self) -> str:
         """The id of the process that wrote the event."""
         return self.part(3)
@@ -88,7 +90,6 @@ class Spool:
         self._numbers = itertools.count()
         self._next_look = 0.0
         self._last_time = 0
-        self.owner = new_uuid7()
         self.failing = False
         self._has_handed_over = False
         # The runs of processes that have gone whose ends could not be written yet.
@@ -96,33 +97,33 @@ class Spool:
         os.makedirs(path, mode=0o700, exist_ok=True)  # below, the mode is not that of the parents
         for folder in ("tmp", "new", "open", "rejected", "owners"):
             os.makedirs(join(path, folder), mode=0o700, exist_ok=True)
-        # Held, not to be closed, for the life of this process: nobody else shall take its events for left behind.
-        unlocked = join(path, "tmp", self.owner)
-        self._lock = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(unlocked, join(path, "owners", self.owner))
-        self._used = self._size()
+        self._owners = Owners(path)
+        self._used = _size_of(self._new)
+
+    @property
+    def owner(self) -> str:
+        """The id of this process as the owner of its entries."""
+        return self._owners.own
 
     def abandon(self) -> None:
         """Let go of the lock in a forked child: it is the parent's, and must end with the parent."""
-        os.close(self._lock)
+        self._owners.abandon()
 
     def release(self) -> None:
         """Say that this process has ended: what it leaves is for others."""
-        with suppress(OSError):
-            os.unlink(join(self.path, "owners", self.owner))
+        self._owners.release()
 
-    def write(self, document: Mapping[str, Any], *, ours: bool = True) -> Entry:
+    def write(self, document: Document, *, ours: bool = True) -> Entry:
         """Put an event into the spool; one that is not `ours` is anybody's to deliver, and was in the spool before.
 
         Raises:
             OSError: it cannot be written, or, for one of ours, the limit is reached.
 
         """
-        data = _json(document)
+        data = document.body
         if ours and self._used + len(data) > self._max_bytes:
             if (began := time.monotonic()) >= self._next_look:
-                self._used = self._size()  # others deliver, too
+                self._used = _size_of(self._new)  # others deliver, too
                 # A system call for each file: not more than a tenth of the time.
                 took = time.monotonic() - began
                 self._next_look = time.monotonic() + (10 * took if took > _SLOW_LOOK else 0)
@@ -131,58 +132,46 @@ class Spool:
         self._last_time = max(self._last_time, time.time_ns())  # in order also where the clock is set back
         parts = (
             f"{self._last_time:020d}-{next(self._numbers):08d}",
-            document["run"]["runId"],
-            document["eventType"],
+            document.run_id,
+            document.event_type,
             self.owner if ours else "",
         )
         name = "~".join(parts) + _SUFFIX
         entry = Entry(name, self._new)
-        self._put(entry.path, data)
+        _put(self.path, entry.path, data)
         self._used += len(data)
         return entry
 
-    def _put(self, path: str, data: bytes) -> None:
-        """Have a file appear with all its data at once."""
-        temporary = join(self.path, "tmp", os.path.basename(path))
-        try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(data)
-            os.rename(temporary, path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+    # --- runs whose process dies
 
-    # --- runs that end without a word
-
-    def bequeath(self, document: Mapping[str, Any]) -> None:
-        """Leave the terminal event that others report of a run should this process end without one.
+    def write_fallback(self, document: Document) -> None:
+        """Leave the terminal event to report of a run should this process die without one.
 
         Raises:
             OSError: it cannot be written.
 
         """
-        self._put(self._will(document["run"]["runId"], self.owner), _json(document))
+        _put(self.path, self._fallback(document.run_id, self.owner), document.body)
 
-    def withdraw(self, run_id: str) -> None:
-        """Take back what was bequeathed: the run has a terminal event of its own in the spool."""
+    def remove_fallback(self, run_id: str) -> None:
+        """Remove the fallback of a run that has a terminal event of its own in the spool."""
         with suppress(OSError):
-            os.unlink(self._will(run_id, self.owner))
+            os.unlink(self._fallback(run_id, self.owner))
 
-    def settle(self, entry: Entry) -> None:
-        """Take out an event of another process that was delivered, and with a terminal one what was bequeathed."""
-        if entry.part(2) != "START" and entry.owner:
+    def resolve(self, entry: Entry) -> None:
+        """Remove an event that was delivered for its owner; with a terminal one goes the fallback of its run."""
+        if entry.is_end and entry.owner:
             with suppress(OSError):
-                os.unlink(self._will(entry.run_id, entry.owner))
+                os.unlink(self._fallback(entry.run_id, entry.owner))
         self.remove(entry)
 
-    def _will(self, run_id: str, owner: str) -> str:
+    def _fallback(self, run_id: str, owner: str) -> str:
         return join(self.path, "open", f"{run_id}~{owner}{_SUFFIX}")
 
-    def _inherit(self, *, all_of_them: bool) -> None:
-        """Put the ends of the runs whose processes have gone into the spool. The caller holds the lock for draining."""
+    def _report_fallbacks(self, *, all_of_them: bool) -> None:
+        """Put the fallbacks of the runs whose processes have gone among the events. The caller holds the drain lock."""
         told, self.unreported = self.unreported, set()
-        for run_id, path, document in self.ends(all_of_them=all_of_them):
+        for run_id, path, document in self.fallbacks(all_of_them=all_of_them):
             if document is not None:
                 try:
                     self.write(document, ours=False)
@@ -196,35 +185,35 @@ class Spool:
             with suppress(OSError):
                 os.unlink(path)
 
-    def ends(
+    def fallbacks(
         self, *, all_of_them: bool = False, set_aside: bool = True
-    ) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
-        """Give the runs whose processes have gone, the innermost of a process first: id, file, and the end, if any.
+    ) -> Iterator[tuple[str, str, Document | None]]:
+        """Yield the runs whose processes have gone, the innermost of a process first: id, file, and the fallback.
 
-        A process that was killed between its terminal event and the withdrawal has left both: that run is reported
-        already.
+        The fallback is None where the run has its own terminal event: its process was killed before it could remove it.
         """
         try:
-            wills = sorted(os.listdir(join(self.path, "open")), reverse=True)  # UUIDv7: the last one started first
+            names = sorted(os.listdir(join(self.path, "open")), reverse=True)  # UUIDv7: the last one started first
         except OSError:
             return
-        ended = {entry.run_id for entry in self.entries() if entry.part(2) != "START"} if wills else set()
-        for name in wills:
+        ended = {entry.run_id for entry in self.entries() if entry.is_end} if names else set()
+        for name in names:
             run_id, _, owner = name.removesuffix(_SUFFIX).partition("~")
             path = join(self.path, "open", name)
-            is_gone = owner != self.owner and self._is_gone(owner)
+            is_gone = owner != self.owner and self._owners.is_gone(owner)
             if owner == self.owner or not (all_of_them or is_gone):
                 continue
             document = None
             if run_id not in ended:
                 document = self.read(Entry(name, join(self.path, "open")), set_aside=set_aside)
-            if document is not None and document["eventType"] == "FAIL":
+            if document is not None and document.event_type == "FAIL":
                 if not is_gone:
                     continue  # it lives, and nobody has asked it to stop
-                document["eventTime"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+                now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+                document = Document({**document.fields, "eventTime": now})
             yield run_id, path, document
 
-    def read(self, entry: Entry, *, set_aside: bool = True) -> dict[str, Any] | None:
+    def read(self, entry: Entry, *, set_aside: bool = True) -> Document | None:
         """Return an event, or None: it has gone, or was none and has been set aside in rejected/."""
         try:
             with open(entry.path, "rb") as file:
@@ -232,9 +221,9 @@ class Spool:
         except OSError:
             return None
         with suppress(ValueError, RecursionError):
-            document = json.loads(data)
-            if is_event(document):
-                return dict(document)
+            fields = json.loads(data)
+            if is_event(fields):
+                return Document(fields, data)
         if not set_aside:
             return None
         logger.warning("%s is no lineage event; it is set aside in rejected/", entry.path)
@@ -253,14 +242,14 @@ class Spool:
             os.unlink(entry.path)
             self._used -= size
 
-    def reject(self, entry: Entry, document: Mapping[str, Any], reason: str) -> bool:
+    def reject(self, entry: Entry, document: Document, reason: str) -> bool:
         """Move an event that was refused for good into rejected/, beside the reason; say whether that succeeded."""
-        record = {"reason": reason[:_MAX_REASON], "event": document}
+        record = {"reason": reason[:_MAX_REASON], "event": document.fields}
         try:
-            self._put(join(self.path, "rejected", entry.name), _json(record))
+            _put(self.path, join(self.path, "rejected", entry.name), json.dumps(record, separators=(",", ":")).encode())
         except OSError:
             return False
-        self.settle(entry)
+        self.resolve(entry)
         return True
 
     def entries(self) -> list[Entry]:
@@ -274,36 +263,38 @@ class Spool:
     def hand_over(self) -> None:
         """Say that this process delivers nothing itself: its events are for others while it still runs."""
         self._has_handed_over = True  # first: they may be quick
-        self._say(_HANDED_OVER)
+        self._owners.say(HANDED_OVER)
 
     def relay_only(self) -> None:
         """Say that this process has no events of its own, so that nobody waits for its end."""
-        self._say(_RELAYS)
-
-    def _say(self, what: bytes) -> None:
-        with suppress(OSError):
-            os.pwrite(self._lock, what, 0)
+        self._owners.say(RELAYS)
 
     @contextmanager
     def left_behind(self, *, all_of_them: bool = False, look: bool = False) -> Iterator[list[Entry] | None]:
-        """Give what others are to deliver, oldest first, and keep further ones from delivering it meanwhile.
+        """Yield the entries of dead owners, oldest first, while holding the drain lock.
 
-        That are the entries whose owners have gone or have handed them over, after the ends of the runs that nobody
-        reported; `all_of_them`: also those of living owners, and the ABORT of those that were asked to stop; `look`:
-        the spool stays as it is. None, and not a list, while another process is draining: one at a time.
+        Entries that a living owner has handed over count as well. First, the fallbacks of dead runs become entries.
+
+        Args:
+            all_of_them: also the entries of living owners, and the ABORT of those that were asked to stop.
+            look: leave the spool as it is.
+
+        Yields:
+            None, and not a list, if another process holds the lock.
+
         """
-        with self._taken("drain.lock") as mine:
-            if not mine:
+        with self._owners.locking("drain.lock") as is_mine:
+            if not is_mine:
                 yield None
                 return
             if not look:
-                self._inherit(all_of_them=all_of_them)
+                self._report_fallbacks(all_of_them=all_of_them)
             theirs: dict[str, bool] = {}
             entries = []
             for entry in self.entries():
                 owner = entry.owner
                 if owner not in theirs:
-                    theirs[owner] = self._is_gone(owner) or self._said(owner) == _HANDED_OVER
+                    theirs[owner] = self._owners.is_gone(owner) or self._owners.said(owner) == HANDED_OVER
                 if theirs[owner] or all_of_them:
                     entries.append(entry)
             yield entries
@@ -312,61 +303,41 @@ class Spool:
                     self._tidy_up()
 
     def _tidy_up(self) -> None:
-        """Delete what those that have gone left half-written, and their owner files."""
+        """Delete what dead owners left half-written, and their owner files."""
         for name in os.listdir(join(self.path, "tmp")):
             owner = name.removesuffix(_SUFFIX).rpartition("~")[2]
-            if "~" in name and owner != self.owner and self._is_gone(owner):
+            if "~" in name and owner != self.owner and self._owners.is_gone(owner):
                 os.unlink(join(self.path, "tmp", name))
-        for owner in os.listdir(join(self.path, "owners")):
-            if owner != self.owner and self._is_gone(owner):
-                os.unlink(join(self.path, "owners", owner))
+        for owner in self._owners.others():
+            if self._owners.is_gone(owner):
+                self._owners.forget(owner)
 
     def is_in_use(self) -> bool:
         """Say whether there is an event, a run without its end, or another living process that may write one."""
         with suppress(OSError):
-            owners = [owner for owner in os.listdir(join(self.path, "owners")) if owner != self.owner]
-            writers = [owner for owner in owners if self._said(owner) != _RELAYS]
+            writers = [owner for owner in self._owners.others() if self._owners.said(owner) != RELAYS]
             is_open = bool(os.listdir(join(self.path, "open")))
-            return is_open or bool(self.entries()) or not all(map(self._is_gone, writers))
+            return is_open or bool(self.entries()) or not all(map(self._owners.is_gone, writers))
         return False
 
-    def _said(self, owner: str) -> bytes:
-        with suppress(OSError), open(join(self.path, "owners", owner), "rb") as file:
-            return file.read()
-        return b""
 
-    def _is_gone(self, owner: str) -> bool:
-        """Say whether the process that wrote under this name has ended; a foreign file has no living owner."""
-        if not owner or not os.path.exists(join(self.path, "owners", owner)):
-            return True
-        with self._taken(join("owners", owner)) as mine:
-            return mine
-
-    @contextmanager
-    def _taken(self, name: str) -> Iterator[bool]:
-        """Hold the lock of a file, and give whether it could be had at once."""
-        try:
-            descriptor = os.open(join(self.path, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            yield False
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-        finally:
-            os.close(descriptor)
-
-    def _size(self) -> int:
-        total = 0
-        with suppress(OSError), os.scandir(join(self.path, "new")) as files:
-            for file in files:
-                with suppress(OSError):
-                    total += file.stat().st_size
-        return total
+def _put(folder: str, path: str, data: bytes) -> None:
+    """Have a file appear with all its data at once, by way of the `tmp` of the spool's folder."""
+    temporary = join(folder, "tmp", os.path.basename(path))
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+        os.rename(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
-def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+def _size_of(folder: str) -> int:
+    total = 0
+    with suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            with suppress(OSError):
+                total += file.stat().st_size
+    return total

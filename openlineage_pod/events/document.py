@@ -1,48 +1,84 @@
-"""Run events: a draft becomes OpenLineage's JSON, and that becomes openlineage-python's typed event.
+"""Run events: what is known of a run at one moment becomes OpenLineage's JSON.
 
-Two steps on purpose. The JSON form needs nothing but the standard library, so an event can be printed as a last
-resort even if openlineage-python has not been imported yet or cannot be; the typed form is made only for the transport.
+It needs nothing but the standard library, so an event can be printed as a last resort even if openlineage-python has
+not been imported yet or cannot be.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import logger
 from openlineage_pod.events.facets import EVENT_SCHEMA_URL, PRODUCER, complete_facet, facet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Protocol
 
-    from openlineage.client.event_v2 import RunEvent
+    class Entry(Protocol):
+        """A dataset that can say how it stands in an event."""
 
-    from openlineage_pod.core.parent import ParentContext
-    from openlineage_pod.datasets.dataset import Dataset
+        def to_dict(self, side: str, /) -> dict[str, Any]:
+            """Return the entry of an event's `inputs` or `outputs` (the value of `side`)."""
 
-__all__ = ["Draft", "fallback_event", "is_event", "job_type", "json_ready", "to_document", "to_run_event"]
 
+__all__ = ["Document", "Draft", "fallback_event", "is_event", "job_type", "json_ready", "to_document"]
 
 _MAX_DEPTH = 64
 _MAX_VALUES = 100_000
 
 
 class Draft(NamedTuple):
-    """What is known of a run at one moment; made on the job's thread in microseconds."""
+    """What is known of a run at one moment; made on the job's thread in microseconds.
+
+    `parent` is the parent run's facet.
+    """
 
     event_type: str
     event_time: str
     run_id: str
     job_name: str
     job_namespace: str
-    parent: ParentContext | None
+    parent: Mapping[str, Any] | None
     run_facets: Mapping[str, Any]
     job_facets: Mapping[str, Any]
-    inputs: tuple[Dataset, ...]
-    outputs: tuple[Dataset, ...]
+    inputs: tuple[Entry, ...]
+    outputs: tuple[Entry, ...]
+
+
+class Document:
+    """An event in OpenLineage's JSON form: its `fields`, not to be changed, and their text, which is made once."""
+
+    __slots__ = ("_body", "fields")
+
+    def __init__(self, fields: dict[str, Any], body: bytes | None = None) -> None:
+        self.fields = fields
+        self._body = body
+
+    @property
+    def body(self) -> bytes:
+        """The JSON text, in ASCII."""
+        if self._body is None:
+            self._body = json.dumps(self.fields, separators=(",", ":")).encode()
+        return self._body
+
+    @property
+    def run_id(self) -> str:
+        """The id of its run."""
+        return str(self.fields["run"]["runId"])
+
+    @property
+    def event_type(self) -> str:
+        """START, COMPLETE, FAIL or ABORT."""
+        return str(self.fields["eventType"])
+
+    @property
+    def job_name(self) -> str:
+        """The name of its job."""
+        return str(self.fields["job"]["name"])
 
 
 def to_document(draft: Draft) -> dict[str, Any]:
@@ -50,28 +86,28 @@ def to_document(draft: Draft) -> dict[str, Any]:
     run_facets = dict(draft.run_facets)
     if draft.parent is not None:
         # On every event: one without it would make a second job in Marquez, beside the child of the Airflow task.
-        run_facets["parent"] = draft.parent.to_facet()
-    odd: set[str] = set()
+        run_facets["parent"] = draft.parent
+    unserialisable: set[str] = set()
     document = {
         "eventType": draft.event_type,
         "eventTime": draft.event_time,
         "producer": PRODUCER,
         "schemaURL": EVENT_SCHEMA_URL,
-        "run": {"runId": draft.run_id, "facets": _facets(run_facets, odd)},
+        "run": {"runId": draft.run_id, "facets": _facets(run_facets, unserialisable)},
         "job": {
             "namespace": draft.job_namespace,
             "name": draft.job_name,
-            "facets": _facets({"jobType": job_type("JOB"), **draft.job_facets}, odd),
+            "facets": _facets({"jobType": job_type("JOB"), **draft.job_facets}, unserialisable),
         },
-        "inputs": [_Plain(odd).of(dataset.to_dict("inputs")) for dataset in draft.inputs],
-        "outputs": [_Plain(odd).of(dataset.to_dict("outputs")) for dataset in draft.outputs],
+        "inputs": [_Plain(unserialisable).of(dataset.to_dict("inputs")) for dataset in draft.inputs],
+        "outputs": [_Plain(unserialisable).of(dataset.to_dict("outputs")) for dataset in draft.outputs],
     }
-    if odd:
+    if unserialisable:
         logger.warning(
             "the %s event of job %s has placeholders for what has no JSON form: %s",
             draft.event_type,
             draft.job_name,
-            ", ".join(sorted(odd)),
+            ", ".join(sorted(unserialisable)),
         )
     return document
 
@@ -82,7 +118,7 @@ def job_type(kind: str) -> dict[str, Any]:
 
 
 def fallback_event(start: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what others report of a run whose START this was, if its process ends without a word."""
+    """Return the event that ends the run of this START should its process die without ending it."""
     error = facet(
         "ErrorMessageRunFacet",
         message="the process ended without reporting (killed or out of memory)",
@@ -92,10 +128,12 @@ def fallback_event(start: Mapping[str, Any]) -> dict[str, Any]:
     return {**start, "eventType": "FAIL", "run": run}
 
 
-def _facets(facets: Mapping[str, Any], odd: set[str]) -> dict[str, Any]:
+def _facets(facets: Mapping[str, Any], unserialisable: set[str]) -> dict[str, Any]:
     """Return what of `facets` are some, JSON-ready, with the two fields that every facet needs."""
     return {
-        _text(str(key)): _Plain(odd).of(complete_facet(key, dict(value)) if isinstance(value, Mapping) else value)
+        _text(str(key)): _Plain(unserialisable).of(
+            complete_facet(key, dict(value)) if isinstance(value, Mapping) else value
+        )
         for key, value in facets.items()
         if isinstance(value, Mapping) or hasattr(type(value), "__attrs_attrs__")
     }
@@ -123,15 +161,15 @@ def json_ready(value: Any) -> Any:
 
 
 class _Plain:
-    """Makes JSON-ready data that any backend can store of one facet; `odd` names the types that have no JSON form.
+    """Makes JSON-ready data of one facet; `unserialisable` collects the types that have no JSON form.
 
     openlineage-python's facet objects become dictionaries without their nulls; dates and UUIDs their usual text. A
-    value without a JSON form becomes a placeholder: one odd value in a facet must not cost the event. The number of
+    value without a JSON form becomes a placeholder: one such value in a facet must not cost the event. The number of
     values has a limit, which also ends what contains itself.
     """
 
-    def __init__(self, odd: set[str]) -> None:
-        self._odd = odd
+    def __init__(self, unserialisable: set[str]) -> None:
+        self._unserialisable = unserialisable
         self._left = _MAX_VALUES
 
     def of(self, value: Any, depth: int = 0) -> Any:
@@ -181,111 +219,10 @@ class _Plain:
         return self._placeholder(type(value).__qualname__)
 
     def _placeholder(self, what: str) -> str:
-        self._odd.add(what)
+        self._unserialisable.add(what)
         return f"<<not serialisable: {what}>>"
 
 
 def _text(value: str) -> str:
     # Lone surrogates (undecodable bytes of the environment) and NUL are refused by PostgreSQL, so by Marquez.
     return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
-
-
-def to_run_event(document: Mapping[str, Any]) -> RunEvent:
-    """Return the event as openlineage-python's own object, which is what its transports take.
-
-    The facets that openlineage-python itself looks into (the parent in transformers and as Kafka's message key, the
-    tags and environment variables which its client adds to) become its classes, the others stay dictionaries.
-
-    Raises:
-        ValueError, TypeError, KeyError: `document` is no run event.
-
-    """
-    # Deferred: 200 ms that only the delivery thread pays.
-    from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
-
-    run, job = document["run"], document["job"]
-    return RunEvent(
-        eventType=RunState(document["eventType"]),
-        eventTime=document["eventTime"],
-        producer=document["producer"],
-        run=Run(runId=run["runId"], facets=_typed(run.get("facets", {}), _run_facet_classes())),
-        job=Job(
-            namespace=job["namespace"], name=job["name"], facets=_typed(job.get("facets", {}), _job_facet_classes())
-        ),
-        inputs=[InputDataset(**entry) for entry in document.get("inputs", [])],
-        outputs=[OutputDataset(**entry) for entry in document.get("outputs", [])],
-    )
-
-
-def _typed(facets: Mapping[str, Any], classes: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _as_class(classes[key], value) if key in classes else value for key, value in facets.items()}
-
-
-def _as_class(make: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return make(value)
-    except (KeyError, TypeError, ValueError):
-        return value  # a facet of the user's own under that name
-
-
-def _run_facet_classes() -> dict[str, Any]:
-    from openlineage.client.facet_v2 import environment_variables_run, tags_run
-
-    def environment_variables(fields: Mapping[str, Any]) -> Any:
-        return environment_variables_run.EnvironmentVariablesRunFacet(
-            producer=fields["_producer"],
-            environmentVariables=[
-                environment_variables_run.EnvironmentVariable(**entry) for entry in fields["environmentVariables"]
-            ],
-        )
-
-    def tags(fields: Mapping[str, Any]) -> Any:
-        entries = [tags_run.TagsRunFacetFields(**tag) for tag in fields["tags"]]
-        return tags_run.TagsRunFacet(producer=fields["_producer"], tags=entries)
-
-    return {"parent": _parent_facet, "environmentVariables": environment_variables, "tags": tags}
-
-
-def _job_facet_classes() -> dict[str, Any]:
-    from openlineage.client.facet_v2 import tags_job
-
-    def tags(fields: Mapping[str, Any]) -> Any:
-        entries = [tags_job.TagsJobFacetFields(**tag) for tag in fields["tags"]]
-        return tags_job.TagsJobFacet(producer=fields["_producer"], tags=entries)
-
-    return {"tags": tags}
-
-
-@cache
-def _job_classes() -> tuple[Any, Any]:
-    import attr
-    from openlineage.client.facet_v2 import parent_run
-
-    # openlineage-python has the jobs' `facets` only since 1.52; these two carry them in the versions before, too.
-    @attr.define
-    class ParentJob(parent_run.Job):
-        facets: dict[str, Any] = attr.field(factory=dict)
-
-    @attr.define
-    class RootJob(parent_run.RootJob):
-        facets: dict[str, Any] = attr.field(factory=dict)
-
-    return ParentJob, RootJob
-
-
-def _parent_facet(fields: Mapping[str, Any]) -> Any:
-    from openlineage.client.facet_v2 import parent_run
-
-    parent_job, root_job = _job_classes()
-    root = fields.get("root")
-    return parent_run.ParentRunFacet(
-        producer=fields["_producer"],
-        run=parent_run.Run(runId=fields["run"]["runId"]),
-        job=parent_job(**fields["job"]),
-        root=parent_run.Root(
-            run=parent_run.RootRun(runId=root["run"]["runId"]),
-            job=root_job(**root["job"]),
-        )
-        if root
-        else None,
-    )

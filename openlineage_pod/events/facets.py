@@ -5,7 +5,7 @@ Kept free of imports: `import openlineage_pod` pays for it at the start of every
 
 from __future__ import annotations
 
-__all__ = ["EVENT_SCHEMA_URL", "PRODUCER", "__version__", "complete_facet", "facet"]
+__all__ = ["EVENT_SCHEMA_URL", "PRODUCER", "__version__", "complete_facet", "facet", "is_facet"]
 
 __version__ = "0.1.0"
 
@@ -55,3 +55,8 @@ def complete_facet(key: str, fields: dict[str, object]) -> dict[str, object]:
     known = _BY_KEY.get(key)
     schema = _schema_url(known) if known else f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/BaseFacet"
     return {"_producer": PRODUCER, "_schemaURL": schema, **fields}
+
+
+def is_facet(value: object) -> bool:
+    """Say whether `value` has the form of a facet: one of openlineage-python's objects, or a mapping."""
+    return hasattr(value, "items") or hasattr(type(value), "__attrs_attrs__")

@@ -1,87 +1,121 @@
-"""Redaction: what looks like a credential does not leave the pod."""
+"""The credentials that this process knows, and their masking in all that leaves it."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from openlineage_pod import environment
+from openlineage_pod._redaction import MASK, is_credential_name, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Redactor"]
+__all__ = ["Secrets"]
 
-_MASK = "***"
 _MIN_SECRET = 4
+# The same names, types and URLs come again in every event: 256 texts of at most 300 characters are remembered.
 _MAX_REMEMBERED = 300
-
-# user:password@ of a URI. Without a password it stays: in abfss://container@account it is a name.
-_PASSWORD = re.compile(r"(?<=://)([^\s/:@'\"]*):[^\s/'\"]+@")
-# A word that names a credential, with what may follow it: api_key, client_secret_2, credentials; but no tokenizer.
-_NAME = (
-    r"(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|signature|"
-    r"authorization|\bsig)(?:s|[_-][\w-]{0,40})?(?![\w-])"
-)
-# name=value, name: "value", also escaped as in JSON within JSON. Not behind a slash: "/etc/passwd: Permission denied".
-_NAMED = re.compile(
-    rf"(?i)((?<![/.]){_NAME}\\*['\"]?[ \t]{{0,8}}[=:][ \t]{{0,8}})"
-    r"(\\+\"[^\"\\\n]*\\+\"|\"[^\"\n]*\"|'[^'\n]*'|(?:(?:bearer|basic|token|digest)[ \t]+)?[^\s'\"&;,)}\]\\]+)"
-)
-_QUOTE = re.compile(r"\\*['\"]")
-_IS_NAME = re.compile(rf"(?i)[\w.-]{{0,40}}?{_NAME}")
-# With a digit: "basic authentication failed" is none.
-_BEARER = re.compile(r"(?i)\b(bearer|basic)[ \t]+(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}")
+_MAX_KEY_FILE = 64 * 1024
+# What holds a credential by its name, in openlineage-python's configuration and in that of Kafka and the like.
+_SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential|auth|header")
+_NO_SECRET_NAME = re.compile(r"(?i)(type|path|url|endpoint|location|message_?key|user(name)?|key_?id)$")
+_PASSWORD_IN_URL = re.compile(r"://[^/:@\s]*:([^@]+)@")
 
 
-class Redactor:
-    """Masks credentials in texts: what looks like one, and the given secrets wherever they stand.
+class Secrets:
+    """Masks the credentials that it knows wherever they stand, and what looks like one by its form.
 
     Args:
-        secrets: values to mask, such as the configured API keys.
+        known: credentials such as the configured API keys.
         patterns: whether to mask also what only looks like a credential.
 
     """
 
-    def __init__(self, secrets: Iterable[str] = (), *, patterns: bool = True) -> None:
-        # The longest first: one secret may contain another.
-        known = sorted({secret for secret in secrets if len(secret) >= _MIN_SECRET}, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
+    def __init__(self, known: Iterable[str] = (), *, patterns: bool = True) -> None:
+        self._known: frozenset[str] = frozenset()
         self._patterns = patterns
-        # The same names, types and URLs come again in every event. Bounded: 256 texts of at most 300 characters.
+        self._expression: re.Pattern[str] | None = None
+        self.add(known)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], *, patterns: bool = True) -> Secrets:
+        """Return the credentials that the environment configures, those of the API key file included."""
+        secrets = cls(patterns=patterns)
+        secrets.read(environ)
+        return secrets
+
+    def read(self, environ: Mapping[str, str]) -> None:
+        """Add the credentials that the environment configures. Reads the API key file, so not on the job's thread."""
+        found: set[str] = set()
+        for name, value in environ.items():
+            if name in (environment.URL, environment.API_KEY):
+                found |= _credentials(value, name)
+            elif name.startswith(environment.CLIENT_PREFIX):
+                try:
+                    found |= _credentials(json.loads(value), name)
+                except (ValueError, RecursionError):
+                    found |= _credentials(value, name)
+        path = environ.get(environment.API_KEY_FILE)
+        with suppress(OSError, ValueError):
+            if path and os.path.isfile(path):  # no pipe, which might block
+                with open(path) as file:
+                    found.add(file.read(_MAX_KEY_FILE).strip())
+        # An error message may quote one line of a credential.
+        self.add(found | {line.strip() for secret in found for line in secret.splitlines()})
+
+    def add(self, credentials: Iterable[str]) -> None:
+        """Mask these, too, from now on. Those below 4 characters are left out: too many words would be masked."""
+        self._known = self._known.union(secret for secret in credentials if len(secret) >= _MIN_SECRET)
+        # The longest first: one credential may contain another.
+        longest_first = sorted(self._known, key=len, reverse=True)
+        self._expression = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
         self._remembered = lru_cache(maxsize=256)(self._masked)
 
     def text(self, text: str) -> str:
         """Return `text` with its credentials masked."""
         return self._remembered(text) if len(text) <= _MAX_REMEMBERED else self._masked(text)
 
-    def _masked(self, text: str) -> str:
-        text = self._without_secrets(text)
-        if self._patterns:
-            text = _PASSWORD.sub(rf"\1:{_MASK}@", text)
-            text = _NAMED.sub(_mask_value, text)
-            text = _BEARER.sub(rf"\1 {_MASK}", text)
-        return text
-
-    def _without_secrets(self, text: str) -> str:
-        return self._secrets.sub(_MASK, text) if self._secrets is not None else text
+    def log_line(self, text: str) -> str:
+        """Return a log line with its credentials masked, also what only looks like one."""
+        return redact(self._without_known(text))
 
     def document(self, value: Any) -> Any:
-        """Return JSON-ready data with every text in it masked."""
+        """Return JSON-ready data of an event with every text in it masked."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {self._without_secrets(key): self._item(key, item) for key, item in value.items()}
+            return {self._without_known(key): self._item(key, item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.document(item) for item in value]
         return value
 
     def _item(self, key: str, value: Any) -> Any:
-        is_credential = self._patterns and isinstance(value, str) and _IS_NAME.fullmatch(key)
-        return _MASK if is_credential else self.document(value)
+        is_credential = self._patterns and isinstance(value, str) and is_credential_name(key)
+        return MASK if is_credential else self.document(value)
+
+    def _masked(self, text: str) -> str:
+        text = self._without_known(text)
+        return redact(text) if self._patterns else text
+
+    def _without_known(self, text: str) -> str:
+        return self._expression.sub(MASK, text) if self._expression is not None else text
 
 
-def _mask_value(found: re.Match[str]) -> str:
-    quote = _QUOTE.match(found[2])
-    around = quote[0] if quote else ""
-    return f"{found[1]}{around}{_MASK}{around}"
+def _credentials(value: Any, name: str) -> set[str]:
+    """Return what of a piece of configuration under this name is a credential."""
+    if isinstance(value, Mapping):
+        own = {key: f"{name}.{key}" if "header" in name.lower() else str(key) for key in value}
+        return {secret for key, item in value.items() for secret in _credentials(item, own[key])}
+    if isinstance(value, list):
+        return {secret for item in value for secret in _credentials(item, name)}
+    if not isinstance(value, str):
+        return set()
+    password = _PASSWORD_IN_URL.search(value)
+    is_secret = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name)
+    return {secret for secret in (password and password[1], is_secret and value.strip()) if secret}

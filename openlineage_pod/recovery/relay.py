@@ -9,20 +9,23 @@ import math
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._stderr import write_stderr
+from openlineage_pod._threads import start_thread
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.retry import RetryPolicy
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.delivery.transports.client import NOT_CONFIGURED, configured_secrets, connect, describe
-from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
+from openlineage_pod.delivery.transports.connect import connect
+from openlineage_pod.events.secrets import Secrets
 from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from openlineage_pod.events.document import Document
     from openlineage_pod.settings import Settings
 
 __all__ = ["relay"]
@@ -58,15 +61,13 @@ def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals])
         OSError: The directory cannot be used.
 
     """
-    backend = connect(settings.environ)
-    if backend is None:
+    transport = connect(settings.environ)
+    if transport is None:
         raise ConfigurationError(NOT_CONFIGURED)
     spool = Spool(path, settings.spool_max_bytes)
     spool.relay_only()
-    worker = _Relay(spool, backend.emit, settings)
-    # A daemon: a request that hangs does not hold up the end.
-    thread = threading.Thread(target=worker.run, name="openlineage-pod-relay", daemon=True)
-    thread.start()
+    worker = _Relay(spool, transport.emit, settings)
+    thread = start_thread(worker.run, "relay")
     signal.sigwait(stop_signals)
     end = time.monotonic() + settings.grace_period - min(_RESERVE, settings.grace_period / 2)
     worker.stop(end)
@@ -79,10 +80,10 @@ def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals])
 
 
 class _Relay:
-    def __init__(self, spool: Spool, emit: Callable[[dict[str, Any]], None], settings: Settings) -> None:
+    def __init__(self, spool: Spool, emit: Callable[[Document], None], settings: Settings) -> None:
         self._spool = spool
         self._emit = emit
-        self._redactor = Redactor(configured_secrets(settings.environ), patterns=settings.redact)
+        self._secrets = Secrets.from_env(settings.environ, patterns=settings.redact)
         self._retry = RetryPolicy()
         self._end = math.inf
         self._stopping = threading.Event()
@@ -113,13 +114,13 @@ class _Relay:
     def _pass(self, *, all_of_them: bool = False) -> bool:
         """Deliver what there is; say whether nobody else was delivering."""
         with self._spool.left_behind(all_of_them=all_of_them) as entries:
-            failure = drain(self._spool, entries or [], self._deliver, self._redactor, self._stopping.is_set)
+            failure = drain(self._spool, entries or [], self._deliver, self._secrets, self._stopping.is_set)
         if failure is None:
             self._is_failing = False
         elif not self._is_failing:  # one line per outage
             self._is_failing = True
-            logger.warning("events wait in %s: %s", self._spool.path, describe(failure, self._redactor))
+            logger.warning("events wait in %s: %s", self._spool.path, describe(failure, self._secrets))
         return entries is not None
 
-    def _deliver(self, document: dict[str, Any]) -> None:
+    def _deliver(self, document: Document) -> None:
         self._retry.call(lambda: self._emit(document), lambda _error: None, _PATIENCE)

@@ -6,19 +6,21 @@ import json
 import os
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from openlineage_pod.delivery.retry import RetryPolicy, is_transient
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.delivery.transports.client import NOT_CONFIGURED, configured_secrets, connect, describe
-from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
+from openlineage_pod.delivery.transports.connect import connect
+from openlineage_pod.events.document import Document
+from openlineage_pod.events.secrets import Secrets
 from openlineage_pod.recovery.log_lines import events_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from openlineage_pod.delivery.spool import Entry
-    from openlineage_pod.delivery.transports.client import Backend
+    from openlineage_pod.delivery.transports.base import Transport
 
 __all__ = ["replay"]
 
@@ -29,7 +31,7 @@ _PATIENCE = 15.0
 class _Found(NamedTuple):
     """An event to deliver, and its place in the spool if it has one there."""
 
-    document: dict[str, Any]
+    document: Document
     source: str
     spool: Spool | None = None
     entry: Entry | None = None
@@ -37,10 +39,10 @@ class _Found(NamedTuple):
     @property
     def identity(self) -> str:
         """What makes it the same event wherever it was found."""
-        return json.dumps([self.document[key] for key in ("run", "eventType", "eventTime")], sort_keys=True)
+        return json.dumps([self.document.fields[key] for key in ("run", "eventType", "eventTime")], sort_keys=True)
 
     def __str__(self) -> str:
-        document = self.document
+        document = self.document.fields
         job = document["job"]
         text = (
             f"{document['eventTime']} {document['eventType']:8} {job['namespace']}/{job['name']} "
@@ -80,7 +82,7 @@ def replay(
     out, err = out or sys.stdout, err or sys.stderr
     with ExitStack() as stack:
         reader = _Reader(stack, err, dry_run=dry_run)
-        everything = sorted(reader.read(paths), key=lambda event: event.document["eventTime"])
+        everything = sorted(reader.read(paths), key=lambda event: event.document.fields["eventTime"])
         found = {event.identity: event for event in everything}
         if dry_run:
             for event in found.values():
@@ -97,9 +99,9 @@ def replay(
 
 def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> tuple[set[str], int, int]:
     """Deliver in order; return the identities of what was sent, and how many were refused and left."""
-    redactor = Redactor(configured_secrets(environ))
-    backend = connect(environ) if events else None
-    if events and backend is None:
+    secrets = Secrets.from_env(environ)
+    transport = connect(environ) if events else None
+    if events and transport is None:
         print(NOT_CONFIGURED, file=err)
         return set(), 0, len(events)
     retry, patience = RetryPolicy(), _PATIENCE
@@ -107,16 +109,16 @@ def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> t
     behind: set[str] = set()
     rejected = 0
     for number, event in enumerate(events, 1):
-        run_id = event.document["run"]["runId"]
+        run_id = event.document.run_id
         if err.isatty():
             done = 30 * number // len(events)
             print(f"\r[{'#' * done:30}] {number}/{len(events)}", end="\n" if number == len(events) else "", file=err)
         if run_id in behind:
             continue  # after an event of its run that is left: a run's events keep their order
         try:
-            _attempt(retry, backend, event, patience)
+            _attempt(retry, transport, event, patience)
         except Exception as error:
-            reason = describe(error, redactor)
+            reason = describe(error, secrets)
             if is_transient(error):
                 patience = 0
                 behind.add(run_id)
@@ -137,14 +139,14 @@ def _tell(text: str, err: TextIO) -> None:
     print(f"\r{'':60}\r{text}" if err.isatty() else text, file=err)
 
 
-def _attempt(retry: RetryPolicy, backend: Backend | None, event: _Found, patience: float) -> None:
-    assert backend is not None  # noqa: S101  there are events only with a backend
-    retry.call(lambda: backend.emit(event.document), lambda _error: None, patience)
+def _attempt(retry: RetryPolicy, transport: Transport | None, event: _Found, patience: float) -> None:
+    assert transport is not None  # noqa: S101  there are events only with a transport
+    retry.call(lambda: transport.emit(event.document), lambda _error: None, patience)
 
 
 def _forget(event: _Found) -> None:
     if event.spool is not None and event.entry is not None:
-        event.spool.settle(event.entry)
+        event.spool.resolve(event.entry)
 
 
 class _Reader:
@@ -192,12 +194,12 @@ class _Reader:
             else:
                 self._problem(f"{entry.path} is no event")
         if self._dry_run:
-            yield from (_Found(end, place) for _, place, end in spool.ends(set_aside=False) if end is not None)
+            yield from (_Found(end, place) for _, place, end in spool.fallbacks(set_aside=False) if end is not None)
 
     def _lines(self, lines: Iterable[str], path: str) -> Iterator[_Found]:
         for finding in events_in(lines, path):
             if finding.document is not None:
-                yield _Found(finding.document, finding.place)
+                yield _Found(Document(finding.document), finding.place)
             else:
                 self._problem(f"{finding.place} {finding.problem}")
 

@@ -183,7 +183,7 @@ def _planned(plan: Plan, name: str, options: RunOptions) -> Plan:
     if settings.strict:
         from openlineage_pod.core.runtime import Runtime
 
-        plan = plan._replace(runtime=Runtime(settings))  # checks all of it, also the transport
+        plan = plan._replace(runtime=Runtime.from_settings(settings))  # checks all of it, also the transport
     if settings.disabled:
         return plan
     parent, _ = read_parent(settings.environ)  # its problems are reported with those of the settings

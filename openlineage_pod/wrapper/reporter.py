@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from openlineage_pod import environment
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod.core.outcome import COMPLETE, Outcome
-from openlineage_pod.core.run import new_run, start_run
+from openlineage_pod.core.run import new_run
 from openlineage_pod.core.runtime import Runtime
 from openlineage_pod.datasets.dataset import dataset
 from openlineage_pod.events.document import job_type
 from openlineage_pod.wrapper.oom import count_oom_kills
 
 if TYPE_CHECKING:
-    from openlineage_pod.core.run import LineageRun
+    from openlineage_pod.core.run import RunRecorder
     from openlineage_pod.wrapper.command import Plan, RunOptions
     from openlineage_pod.wrapper.supervisor import Ended, Supervisor
 
@@ -52,7 +52,7 @@ class Reporter:
         self._plan = plan
         self._options = options
         self._runtime: Runtime | None = None
-        self._run: LineageRun | None = None
+        self._run: RunRecorder | None = None
         self._stop_deadline: float | None = None
         self._reserve = 0.0
         self._last_chance: threading.Thread | None = None
@@ -63,7 +63,7 @@ class Reporter:
         if self._plan.error is not None:
             raise self._plan.error
         # Not that of the process: this one ends by os._exit, and its signals are the supervisor's.
-        self._runtime = self._plan.runtime or Runtime(self._plan.settings)
+        self._runtime = self._plan.runtime or Runtime.from_settings(self._plan.settings)
         if self._plan.identity is None:
             return
         for problem in self._plan.problems:
@@ -76,7 +76,7 @@ class Reporter:
             outputs=self._options.outputs,
             job_facets={"jobType": job_type("COMMAND")},
         )
-        start_run(self._run)
+        self._run.start()
 
     def stopping(self, number: int, supervisor: Supervisor, since: float) -> None:
         """Note that the command was asked to end: there may be no time to report what becomes of it.
@@ -91,7 +91,7 @@ class Reporter:
             return
         aborted = Outcome("ABORT", f"stopped by {_name(number)}, and killed before it ended", language=_LANGUAGE)
         with guarded("prepare for the end"):
-            self._run._bequeath(aborted)
+            self._run.write_fallback(aborted)
             if number != signal.SIGTERM:  # only that one is followed by a SIGKILL
                 return
             grace = self._plan.settings.grace_period
@@ -124,7 +124,7 @@ class Reporter:
         else:
             self._last_chance.join(max(0.0, deadline - now))
             with guarded("report the end of the command"):
-                self._run._end(outcome)  # has no effect, unless that thread has not come to it yet
+                self._run.end(outcome)  # has no effect, unless that thread has not come to it yet
         if outcome.state != "COMPLETE":
             with suppress(OSError):
                 _leave_termination_message(outcome.message)
@@ -141,14 +141,14 @@ class Reporter:
         with guarded(f"read what the command reported in {environment.REPORT}"):
             self._read_report(self._run, deadline)
         with guarded("report the end of the command"):
-            self._run._end(outcome)
+            self._run.end(outcome)
 
     def _deliver(self, deadline: float) -> None:
         if self._runtime is not None:
             with guarded("deliver the end of the command"):
                 self._runtime.delivery.close(max(0.0, deadline - time.monotonic()))
 
-    def _read_report(self, run: LineageRun, deadline: float) -> None:
+    def _read_report(self, run: RunRecorder, deadline: float) -> None:
         if not self._plan.report:
             return
         # Not blocking: the command may have put a pipe in its place.
@@ -170,7 +170,7 @@ class Reporter:
         if is_cut:
             logger.warning("%s is too long; what follows line %d is ignored", environment.REPORT, len(lines))
 
-    def _merge(self, run: LineageRun, line: str, where: str) -> None:
+    def _merge(self, run: RunRecorder, line: str, where: str) -> None:
         """Add one line of the command's report to the run."""
         try:
             told = json.loads(line)
@@ -192,13 +192,13 @@ class Reporter:
             if unknown:
                 logger.warning("%s: unknown keys are ignored: %s", where, ", ".join(sorted(unknown)))
             described = dataset(value, **{key: item for key, item in told.items() if key not in unknown})
-            run._add(run._inputs if kind == "input" else run._outputs, described, f"{kind} ({where})")
+            run.add("input" if kind == "input" else "output", described, where)
             return
         if not isinstance(value, dict) or not all(key and isinstance(facet, dict) for key, facet in value.items()):
             logger.warning('%s: %s is no object of facets, such as {"nominalTime": {…}}', where, kind)
             return
         for key, facet in value.items():
-            (run.add_run_facet if kind == "runFacet" else run.add_job_facet)(key, facet)
+            run.add_facet("run" if kind == "runFacet" else "job", key, facet)
 
 
 _REPORT_KINDS = ("input", "output", "runFacet", "jobFacet")

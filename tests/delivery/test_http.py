@@ -12,11 +12,13 @@ from openlineage.client import OpenLineageClient
 from openlineage.client.transport.http import HttpTransport
 
 from openlineage_pod.delivery.retry import is_transient, status_of
-from openlineage_pod.delivery.transports.client import configured_secrets, connect, describe
-from openlineage_pod.delivery.transports.http import HttpBackend, check_url
+from openlineage_pod.delivery.transports.base import describe
+from openlineage_pod.delivery.transports.connect import connect
+from openlineage_pod.delivery.transports.http import DirectHttpTransport, check_url
 from openlineage_pod.delivery.transports.key_file import KeyFile
-from openlineage_pod.events.document import to_document, to_run_event
-from openlineage_pod.events.secrets import Redactor
+from openlineage_pod.delivery.transports.typed_event import to_run_event
+from openlineage_pod.events.document import Document, to_document
+from openlineage_pod.events.secrets import Secrets
 from openlineage_pod.events.truncate import truncate_event
 from tests.conftest import AIRFLOW_ENV
 from tests.delivery.test_worker import draft
@@ -68,8 +70,8 @@ def sent_by(send: Callable[[], object], receiver: Receiver) -> Request:
 def sent_directly(document: dict[str, Any], receiver: Receiver) -> Request:
     """Return the request of the direct backend, configured by the environment of this process."""
     backend = connect(os.environ)
-    assert isinstance(backend, HttpBackend)
-    return sent_by(lambda: backend.emit(document), receiver)
+    assert isinstance(backend, DirectHttpTransport)
+    return sent_by(lambda: backend.emit(Document(document)), receiver)
 
 
 def sent_by_openlineage_python(document: dict[str, Any], receiver: Receiver) -> Request:
@@ -178,8 +180,8 @@ def test_empty_endpoint(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_path(url: str, endpoint: str | None, path: str, receiver: Receiver) -> None:
     """The endpoint is a reference relative to the URL, as in a browser."""
-    backend = HttpBackend(url.format(url=receiver.url), endpoint)
-    assert sent_by(lambda: backend.emit(EVENT), receiver)["path"] == path
+    backend = DirectHttpTransport(url.format(url=receiver.url), endpoint)
+    assert sent_by(lambda: backend.emit(Document(EVENT)), receiver)["path"] == path
 
 
 def test_size_of_what_is_sent(receiver: Receiver) -> None:
@@ -187,16 +189,16 @@ def test_size_of_what_is_sent(receiver: Receiver) -> None:
     facets = {f"own_{number}": {"_producer": "https://x", "_schemaURL": "https://x", "n": 1} for number in range(2_000)}
     document, left_out = truncate_event({**EVENT, "run": {"runId": EVENT["run"]["runId"], "facets": facets}}, 50_000)
     assert left_out
-    request = sent_by(lambda: HttpBackend(receiver.url).emit(document), receiver)
+    request = sent_by(lambda: DirectHttpTransport(receiver.url).emit(Document(document)), receiver)
     assert int(request["headers"]["content-length"]) <= 50_000
 
 
-def test_another(receiver: Receiver) -> None:
+def test_clone(receiver: Receiver) -> None:
     """A further backend sends the same with a connection of its own."""
-    first = HttpBackend(receiver.url, "lineage", "key-1")
-    second = first.another()
+    first = DirectHttpTransport(receiver.url, "lineage", "key-1")
+    second = first.clone()
     assert second._session is not first._session
-    request = sent_by(lambda: second.emit(EVENT), receiver)
+    request = sent_by(lambda: second.emit(Document(EVENT)), receiver)
     assert (request["path"], request["headers"]["authorization"]) == ("/lineage", "Bearer key-1")
 
 
@@ -204,7 +206,7 @@ def test_another(receiver: Receiver) -> None:
 def test_accepted(status: int, receiver: Receiver) -> None:
     """Every 2xx is a delivery."""
     receiver.script({"status": status})
-    HttpBackend(receiver.url).emit(EVENT)
+    DirectHttpTransport(receiver.url).emit(Document(EVENT))
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 400, 401, 404, 409, 413, 422])
@@ -213,7 +215,7 @@ def test_refused_for_good(status: int, receiver: Receiver) -> None:
     receiver.script({"times": 1, "status": status, "headers": {"Location": f"{receiver.url}/elsewhere"}})
     seen = len(receiver.requests())
     with pytest.raises(requests.HTTPError) as caught:
-        HttpBackend(receiver.url).emit(EVENT)
+        DirectHttpTransport(receiver.url).emit(Document(EVENT))
     assert (status_of(caught.value), is_transient(caught.value)) == (status, False)
     assert caught.value.response is not None
     caught.value.response.close()
@@ -228,7 +230,7 @@ def test_refused_for_now(status: int, receiver: Receiver) -> None:
     receiver.script({"status": status, "headers": {"Retry-After": "30"}})
     seen = len(receiver.requests())
     with pytest.raises(requests.HTTPError) as caught:
-        HttpBackend(receiver.url).emit(EVENT)
+        DirectHttpTransport(receiver.url).emit(Document(EVENT))
     assert is_transient(caught.value)
     assert len(receiver.requests()) == seen + 1
 
@@ -240,7 +242,7 @@ def test_redirect_that_keeps_the_post(status: int, receiver: Receiver) -> None:
         {"path": "/api/v1/lineage", "status": status, "headers": {"Location": f"{receiver.url}/elsewhere"}},
     )
     seen = len(receiver.requests())
-    HttpBackend(receiver.url, key="key-1").emit(EVENT)
+    DirectHttpTransport(receiver.url, key="key-1").emit(Document(EVENT))
     _, request = receiver.requests()[seen:]
     assert (request["method"], request["path"], json.loads(request["body"])) == ("POST", "/elsewhere", EVENT)
     assert request["headers"]["authorization"] == "Bearer key-1"
@@ -251,7 +253,7 @@ def test_redirect_to_another_host(receiver: Receiver) -> None:
     elsewhere = Receiver()
     try:
         receiver.script({"status": 307, "headers": {"Location": f"http://localhost:{elsewhere.port}/elsewhere"}})
-        HttpBackend(receiver.url, key="key-1").emit(EVENT)
+        DirectHttpTransport(receiver.url, key="key-1").emit(Document(EVENT))
         (request,) = elsewhere.requests()
         assert "authorization" not in request["headers"]
     finally:
@@ -263,17 +265,17 @@ def test_broken_answer(action: Any, receiver: Receiver) -> None:
     """An answer that breaks off is a transient error."""
     receiver.script({"action": action})
     with pytest.raises(requests.RequestException) as caught:
-        HttpBackend(receiver.url).emit(EVENT)
+        DirectHttpTransport(receiver.url).emit(Document(EVENT))
     assert is_transient(caught.value)
 
 
 def test_key_file(receiver: Receiver, tmp_path: Path) -> None:
     """The key of a file is read for each request, and its white space is not sent."""
     path = tmp_path / "key"
-    backend = HttpBackend(receiver.url, key=KeyFile(str(path)))
-    assert "authorization" not in sent_by(lambda: backend.emit(EVENT), receiver)["headers"]
+    backend = DirectHttpTransport(receiver.url, key=KeyFile(str(path)))
+    assert "authorization" not in sent_by(lambda: backend.emit(Document(EVENT)), receiver)["headers"]
     path.write_text("key-1\n")
-    assert sent_by(lambda: backend.emit(EVENT), receiver)["headers"]["authorization"] == "Bearer key-1"
+    assert sent_by(lambda: backend.emit(Document(EVENT)), receiver)["headers"]["authorization"] == "Bearer key-1"
 
 
 @pytest.mark.parametrize("key", ["s3cr3t-key\n", "s3cr3t-key\r\n", "s3cr3t\nkey-of-two-lines"])
@@ -284,7 +286,7 @@ def test_key_with_a_line_break(key: str, receiver: Receiver, monkeypatch: pytest
     try:
         sent_directly(EVENT, receiver)
     except Exception as error:
-        shown = describe(error, Redactor(configured_secrets(os.environ), patterns=False))
+        shown = describe(error, Secrets.from_env(os.environ, patterns=False))
     else:
         shown = ""
     assert [part for part in key.split() if part in shown] == []
@@ -312,7 +314,7 @@ MALFORMED = [
 @pytest.mark.parametrize("url", MALFORMED)
 def test_malformed_url(url: str) -> None:
     """What is no URL of a web server is refused without being shown: a password in it may be what is wrong."""
-    for make in (check_url, HttpBackend):
+    for make in (check_url, DirectHttpTransport):
         with pytest.raises(ValueError, match="the URL") as caught:
             make(url)
         assert "s3cr3t" not in f"{caught.value!r} {caught.value.__context__!r} {caught.value.__cause__!r}"
@@ -332,4 +334,4 @@ def test_malformed_url(url: str) -> None:
 def test_url(url: str) -> None:
     """Every URL of a web server is taken, with surrounding blanks, too."""
     check_url(url)
-    HttpBackend(url)
+    DirectHttpTransport(url)

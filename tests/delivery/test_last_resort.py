@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod.delivery.last_resort import print_event
+from openlineage_pod.events.document import Document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ def event(size: int) -> dict[str, Any]:
 
 def test_one_event_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     """An event is one line: the prefix and its JSON, in ASCII."""
-    assert print_event(event(10), time.monotonic() + 1)
+    assert print_event(Document(event(10)), time.monotonic() + 1)
     line = capfd.readouterr().err
     assert line.isascii()
     prefix, _, text = line.removesuffix("\n").partition(" ")
@@ -34,7 +35,7 @@ def test_one_event_one_line(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_long_event_in_numbered_parts(capfd: pytest.CaptureFixture[str]) -> None:
     """A long event comes in numbered lines, each one write to a pipe, whose texts joined are its JSON."""
-    assert print_event(event(50_000), time.monotonic() + 1)
+    assert print_event(Document(event(50_000)), time.monotonic() + 1)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 14
     assert max(len(line) for line in lines) < select.PIPE_BUF
@@ -53,7 +54,7 @@ def test_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         with os.fdopen(writing, "w") as stderr:
             monkeypatch.setattr(sys, "__stderr__", stderr)
             started = time.monotonic()
-            assert not print_event(event(1_000_000), started + 0.2)
+            assert not print_event(Document(event(1_000_000)), started + 0.2)
             assert time.monotonic() - started < 5
             monkeypatch.undo()
     finally:
@@ -63,8 +64,8 @@ def test_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without stderr, or with a closed one, the event does not count as printed, and nothing is raised."""
     monkeypatch.setattr(sys, "__stderr__", None)
-    assert not print_event(event(1), time.monotonic() + 1)
+    assert not print_event(Document(event(1)), time.monotonic() + 1)
     closed = (tmp_path / "closed").open("w")
     closed.close()
     monkeypatch.setattr(sys, "__stderr__", closed)
-    assert not print_event(event(1), time.monotonic() + 1)
+    assert not print_event(Document(event(1)), time.monotonic() + 1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod.delivery.spool import Entry, Spool
-from openlineage_pod.events.document import to_document
+from openlineage_pod.events.document import Document, to_document
 from tests.delivery.test_worker import draft
 
 if TYPE_CHECKING:
@@ -27,14 +27,19 @@ MIB = 1024 * 1024
 PROJECT = str(Path(__file__).parents[2])
 
 
-def event(number: int, event_type: str = "START") -> dict[str, Any]:
+def event(number: int, event_type: str = "START") -> Document:
     """Return the event of a run of its own."""
-    return to_document(draft(number, event_type))
+    return Document(to_document(draft(number, event_type)))
 
 
-def size_of(document: dict[str, Any]) -> int:
+def size_of(document: Document) -> int:
     """Return the bytes that an event takes in the spool."""
-    return len(json.dumps(document, separators=(",", ":")))
+    return len(document.body)
+
+
+def fields(document: Document | None) -> dict[str, Any] | None:
+    """Return what an event that was read says."""
+    return None if document is None else document.fields
 
 
 def names(folder: Path) -> list[str]:
@@ -44,7 +49,7 @@ def names(folder: Path) -> list[str]:
 
 def jobs(entries: list[Entry], spool: Spool) -> list[str]:
     """Return the jobs of the events."""
-    return [document["job"]["name"] for entry in entries if (document := spool.read(entry)) is not None]
+    return [document.job_name for entry in entries if (document := spool.read(entry)) is not None]
 
 
 @pytest.fixture
@@ -63,11 +68,11 @@ WRITER = """
 import sys, time
 sys.path.insert(0, {project!r})
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events.document import to_document
+from openlineage_pod.events.document import Document, to_document
 from tests.delivery.test_worker import draft
 spool = Spool({directory!r}, 1 << 20)
 for number in {numbers!r}:
-    spool.write(to_document(draft(number)))
+    spool.write(Document(to_document(draft(number))))
 {then}
 print("READY", flush=True)
 sys.stdin.read()
@@ -108,8 +113,8 @@ def test_write_read_remove(spool: Spool, directory: Path) -> None:
     entry = spool.write(event(1))
     assert names(directory / "new") == [entry.name]
     assert names(directory / "tmp") == []
-    assert json.loads(Path(entry.path).read_text()) == event(1) == spool.read(entry)
-    assert (entry.run_id, entry.owner) == (event(1)["run"]["runId"], spool.owner)
+    assert json.loads(Path(entry.path).read_text()) == event(1).fields == fields(spool.read(entry))
+    assert (entry.run_id, entry.owner) == (event(1).run_id, spool.owner)
     assert spool.has(entry)
     spool.remove(entry)
     assert names(directory / "new") == []
@@ -130,7 +135,7 @@ def test_visible_only_when_complete(spool: Spool, directory: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "rename", observed)
     spool.write(event(1))
-    assert seen == [([], event(1))]
+    assert seen == [([], event(1).fields)]
 
 
 def test_no_reader_sees_a_part(spool: Spool) -> None:
@@ -197,7 +202,7 @@ def test_clock_that_is_set_back(spool: Spool, monkeypatch: pytest.MonkeyPatch) -
     now = time.time_ns()
     monkeypatch.setattr(time, "time_ns", lambda: now - 3_600 * 10**9)
     spool.write(event(1, "COMPLETE"))
-    documents = [spool.read(entry) for entry in spool.entries()]
+    documents = [fields(spool.read(entry)) for entry in spool.entries()]
     assert [document and document["eventType"] for document in documents] == ["START", "COMPLETE"]
 
 
@@ -262,9 +267,10 @@ def test_draining_of_two_threads(spool: Spool, directory: Path) -> None:
             assert entries is None
 
 
-WILL = (
-    "from openlineage_pod.events.document import fallback_event\nspool.bequeath(fallback_event(to_document(draft(1))))"
-)
+FALLBACK = """
+from openlineage_pod.events.document import fallback_event
+spool.write_fallback(Document(fallback_event(to_document(draft(1)))))
+"""
 
 
 def types(spool: Spool) -> list[str]:
@@ -275,7 +281,7 @@ def types(spool: Spool) -> list[str]:
 
 def test_end_of_a_vanished_run_needs_no_room(directory: Path) -> None:
     """The end of a killed process's run is reported also where the spool is over its limit: it was there before."""
-    with another_process(directory, 1, then=WILL):
+    with another_process(directory, 1, then=FALLBACK):
         pass
     assert types(Spool(str(directory), 0)) == ["START", "FAIL"]
     assert names(directory / "open") == []
@@ -285,7 +291,7 @@ def test_end_that_cannot_be_written_is_tried_again(
     spool: Spool, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the end of a vanished run cannot be written, one warning says so, and it is written when it can be."""
-    with another_process(directory, 1, then=WILL):
+    with another_process(directory, 1, then=FALLBACK):
         pass
     (directory / "tmp").rmdir()
     assert [types(spool) for _ in range(3)] == [["START"]] * 3
@@ -297,17 +303,17 @@ def test_end_that_cannot_be_written_is_tried_again(
     assert spool.unreported == set()
 
 
-@pytest.mark.parametrize("how", ["settled", "rejected"])
+@pytest.mark.parametrize("how", ["resolved", "rejected"])
 def test_what_has_an_end_needs_no_other(how: str, spool: Spool, directory: Path) -> None:
     """With the end of a run that was delivered or refused goes what its process would have others report of it."""
-    end = 'spool.write(to_document(draft(1, "COMPLETE")))\nspool.hand_over()'
-    with another_process(directory, 1, then=f"{WILL}\n{end}"):
+    end = 'spool.write(Document(to_document(draft(1, "COMPLETE"))))\nspool.hand_over()'
+    with another_process(directory, 1, then=f"{FALLBACK}\n{end}"):
         with spool.left_behind() as entries:
             start, complete = given(entries)
-            spool.settle(start)
+            spool.resolve(start)
             assert len(names(directory / "open")) == 1
-            if how == "settled":
-                spool.settle(complete)
+            if how == "resolved":
+                spool.resolve(complete)
             else:
                 assert spool.reject(complete, event(1, "COMPLETE"), "400")
         assert names(directory / "open") == []
@@ -362,7 +368,7 @@ def test_reject(spool: Spool, directory: Path) -> None:
     assert spool.reject(entry, event(1), "400 Bad Request: " + "x" * 5_000)
     assert names(directory / "new") == []
     record = json.loads((directory / "rejected" / entry.name).read_text())
-    assert record["event"] == event(1)
+    assert record["event"] == event(1).fields
     assert record["reason"].startswith("400 Bad Request: xxx")
     assert len(record["reason"]) == 1_000
 
@@ -373,7 +379,7 @@ def test_rejected_again(spool: Spool, directory: Path) -> None:
     assert spool.reject(entry, event(1), "400 Bad Request: " + "x" * 500)
     assert spool.reject(entry, event(1), "400")
     record = json.loads((directory / "rejected" / entry.name).read_text())
-    assert record == {"reason": "400", "event": event(1)}
+    assert record == {"reason": "400", "event": event(1).fields}
 
 
 def test_reject_without_room(spool: Spool, directory: Path) -> None:
@@ -381,7 +387,7 @@ def test_reject_without_room(spool: Spool, directory: Path) -> None:
     entry = spool.write(event(1))
     (directory / "rejected").rmdir()
     assert not spool.reject(entry, event(1), "400")
-    assert spool.read(entry) == event(1)
+    assert fields(spool.read(entry)) == event(1).fields
 
 
 TORN = [b"", b"{", b'{"run": {"runId": "r"}}', b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000, b'{"run": 1}']
@@ -403,7 +409,7 @@ def test_file_that_is_no_event(data: bytes, spool: Spool, directory: Path, caplo
 @pytest.mark.parametrize("name", ["event.json", "a~b.json", "~~~.json", "a~b~c~d~e.json", ".hidden", "ünïcode~.json"])
 def test_foreign_names(name: str, spool: Spool, directory: Path) -> None:
     """An event that somebody has put there under another name belongs to nobody, so it is delivered."""
-    (directory / "new" / name).write_text(json.dumps(event(7)))
+    (directory / "new" / name).write_text(json.dumps(event(7).fields))
     with spool.left_behind() as entries:
         assert jobs(given(entries), spool) == ["job_7"]
 
@@ -484,7 +490,7 @@ def test_full_disk(spool: Spool, directory: Path) -> None:
     """Where the disk takes no more, writing is an OSError and leaves nothing behind, neither in new/ nor in tmp/."""
     import resource
 
-    large = {**event(1), "filler": "x" * 100_000}
+    large = Document({**event(1).fields, "filler": "x" * 100_000})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
@@ -495,7 +501,7 @@ def test_full_disk(spool: Spool, directory: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert (names(directory / "new"), names(directory / "tmp")) == ([], [])
-    assert spool.read(spool.write(large)) == large
+    assert fields(spool.read(spool.write(large))) == large.fields
 
 
 def test_writers_in_parallel(spool: Spool, directory: Path) -> None:

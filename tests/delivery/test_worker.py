@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod import DeliveryReport
-from openlineage_pod.delivery import delivery as worker
+from openlineage_pod.delivery import keeper, worker
 from openlineage_pod.delivery.delivery import Delivery
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events.document import Draft, to_document
+from openlineage_pod.events.document import Document, Draft, to_document
 from openlineage_pod.settings import ConfigurationError, Settings
+from tests.conftest import SEEN_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,15 +51,15 @@ class Backend:
         self.answer = threading.Event()
         self.answer.set()
 
-    def another(self) -> None:
-        """Allow one lane only."""
+    def clone(self) -> None:
+        """Allow one worker only."""
 
-    def emit(self, document: Mapping[str, Any]) -> None:
+    def emit(self, document: Document) -> None:
         self.asked.set()
         self.answer.wait(30)
         if self.errors:
             raise self.errors.pop(0)
-        self.documents.append(document)
+        self.documents.append(document.fields)
 
 
 def delivery(backend: Backend | None, **settings: Any) -> Delivery:
@@ -236,14 +237,14 @@ class Lanes:
         self.answer.set()
         self._changed = threading.Condition()
 
-    def another(self) -> Lanes:
+    def clone(self) -> Lanes:
         self.connections += 1
         return self
 
-    def emit(self, document: Mapping[str, Any]) -> None:
+    def emit(self, document: Document) -> None:
         self.answer.wait(30)
         threading.Event().wait(self.latency)
-        job, event_type = document["job"]["name"], document["eventType"]
+        job, event_type = document.job_name, document.event_type
         self.decide(job, event_type)
         with self._changed:
             self.accepted.append((job, event_type))
@@ -258,7 +259,7 @@ class Lanes:
 class SingleLane(Lanes):
     """A backend of one connection."""
 
-    def another(self) -> None:  # type: ignore[override]
+    def clone(self) -> None:  # type: ignore[override]
         """Allow no further one."""
 
 
@@ -346,9 +347,10 @@ def test_one_run_has_one_lane() -> None:
     backend = Lanes()
     subject = connected(backend)
     backend.answer.clear()
+    before = len(SEEN_EVENTS)
     for _ in range(100):
         subject.submit(draft(1))
-    until(subject._inbox.empty)
+    until(lambda: len(SEEN_EVENTS) == before + 100)  # all are prepared
     backend.answer.set()
     assert subject.flush(20) == DeliveryReport(delivered=101)
     assert backend.connections == 1
@@ -378,8 +380,8 @@ def test_run_is_bound_while_it_has_events() -> None:
 
 def test_failing_event_steps_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that keeps failing lets other runs pass, holds back its own run, and is tried again in its order."""
-    monkeypatch.setattr(worker, "_PATIENCE", 0.2)
-    monkeypatch.setattr(worker, "_SECOND_TRY", 0.1)
+    monkeypatch.setattr(worker, "_ATTEMPT_BUDGET", 0.2)
+    monkeypatch.setattr(worker, "_PARKED_PAUSE", 0.1)
     failing = threading.Event()
     failing.set()
 
@@ -446,7 +448,7 @@ def leave_behind(directory: Path, *events: Draft) -> None:
     """Put events into a spool as a process that has ended."""
     spool = Spool(str(directory), 1 << 20)
     for one in events:
-        spool.write(to_document(one))
+        spool.write(Document(to_document(one)))
     spool.release()
     spool.abandon()
 
@@ -478,7 +480,7 @@ def test_left_in_the_spool(
         threading.Event().wait(30)
 
     if how.endswith("at-once"):
-        monkeypatch.setattr(worker, "Spool", slow_volume)
+        monkeypatch.setattr(keeper, "Spool", slow_volume)
     subject = lanes_to(Lanes(decide), spool_dir=str(tmp_path), flush_timeout=5)
     for number in range(3):
         subject.submit(draft(number))
@@ -538,7 +540,7 @@ def test_draining_leaves_what_fails(tmp_path: Path) -> None:
 def test_living_process_keeps_its_events(tmp_path: Path) -> None:
     """The events of a spool whose owner lives are not delivered by another one."""
     owner = Spool(str(tmp_path), 1 << 20)
-    owner.write(to_document(draft(1)))
+    owner.write(Document(to_document(draft(1))))
     leave_behind(tmp_path, draft(2))
     backend = Lanes()
     subject = lanes_to(backend, spool_dir=str(tmp_path))
@@ -556,8 +558,8 @@ def test_will_of_an_end_that_is_not_in_the_spool(
     """What others report of a run stays with them while the run's own end is neither in the spool nor elsewhere."""
     write = Spool.write
 
-    def without_ends(self: Spool, document: Mapping[str, Any]) -> Any:
-        if document["eventType"] == "COMPLETE":
+    def without_ends(self: Spool, document: Document) -> Any:
+        if document.event_type == "COMPLETE":
             raise OSError("no space left")
         return write(self, document)
 
@@ -670,7 +672,7 @@ def test_log_handler_that_raises(
     case: str, tmp_path: Path, swallowed: list[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log handler of the job that raises costs a warning, never an event."""
-    monkeypatch.setattr(worker, "_SECOND_TRY", 0.1)
+    monkeypatch.setattr(worker, "_PARKED_PAUSE", 0.1)
     (tmp_path / "file").touch()
     settings: dict[str, Any] = {"spool": {"spool_dir": str(tmp_path / "file")}, "limit": {"max_event_bytes": 10_000}}
     errors: dict[str, list[Exception]] = {"refused": [ValueError("no")], "outage": [OSError("down")]}

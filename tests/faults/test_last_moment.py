@@ -19,8 +19,8 @@ BOTH = ["job.START", "job.COMPLETE"]
 SLOWED = """
 import os, signal, threading, time
 from openlineage_pod import lineage_run
-from openlineage_pod.delivery import delivery as worker
-worker._PRINT_TIMEOUT = {patience}
+from openlineage_pod.delivery import delivery, keeper, prepare
+delivery.PRINT_TIMEOUT = keeper.PRINT_TIMEOUT = prepare.PRINT_TIMEOUT = {patience}
 busy, overtaken = threading.Event(), threading.Event()
 def is_main():
     return threading.current_thread() is threading.main_thread()
@@ -31,7 +31,7 @@ with lineage_run("job"):
 print("END", flush=True)
 """
 START_IS_MADE = """
-build = worker.to_document
+build = prepare.to_document
 def slow(draft):
     if is_main():
         overtaken.set()
@@ -40,31 +40,31 @@ def slow(draft):
         if overtaken.wait(1):
             time.sleep(0.2)
     return build(draft)
-worker.to_document = slow
+prepare.to_document = slow
 """
 END_IS_WRITTEN = """
-class Slow(worker.Spool):
+class Slow(keeper.Spool):
     def write(self, document):
-        if not is_main() and document["eventType"] == "COMPLETE":
+        if not is_main() and document.event_type == "COMPLETE":
             busy.set()
             time.sleep(1)
         return super().write(document)
-worker.Spool = Slow
+keeper.Spool = Slow
 """
 START_HANGS = """
-class Hanging(worker.Spool):
+class Hanging(keeper.Spool):
     def write(self, document):
         if not is_main():
             busy.set()
             time.sleep(60)
         return super().write(document)
-worker.Spool = Hanging
+keeper.Spool = Hanging
 """
 
 
 @pytest.mark.parametrize("slowed", [START_IS_MADE, END_IS_WRITTEN], ids=["start-is-made", "end-is-written"])
 def test_what_the_intake_is_at_is_waited_for(slowed: str, spooling: Scene, refused: str, receiver: Receiver) -> None:
-    """Where the exit comes while the intake is at an event, both are in the spool, in order, and no will is left."""
+    """Where the exit comes while the intake is at an event, both are spooled in order, and no fallback is left."""
     source = SLOWED.format(patience=10, slowed=slowed, wait="busy.wait()")
     finished = spooling.jobs.run(source, spooling.environ(refused, 0))
     assert (finished.returncode, finished.stdout) == (0, "END\n")
@@ -89,19 +89,20 @@ def test_an_intake_that_hangs_is_not_waited_for(last_resort: str, place: str, sp
 
 
 INTERRUPTED = """
-class Late(worker.Spool):
+class Late(keeper.Spool):
     def __init__(self, *args):
         overtaken.wait()
         super().__init__(*args)
-worker.Spool = Late
-doing = worker.{function}
+keeper.Spool = Late
+home = keeper if {function!r} == 'print_event' else prepare
+doing = home.{function}
 once = ["{event_type}"]
 def interrupted(event, *args):
-    if once == [event["eventType"] if isinstance(event, dict) else event.event_type]:
+    if once == [event.event_type]:
         once.clear()
         os.kill(os.getpid(), signal.{number})
     return doing(event, *args)
-worker.{function} = interrupted
+home.{function} = interrupted
 def handler(*_):
     with lineage_run("late"):
         pass

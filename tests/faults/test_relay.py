@@ -64,7 +64,7 @@ def test_a_relay_that_is_quick(spooling: Scene) -> None:
         with drainer.left_behind() as entries:
             for entry in entries or []:
                 taken.setdefault(entry.run_id, []).append(entry.part(2))
-                drainer.settle(entry)
+                drainer.resolve(entry)
     drainer.release()
     assert job.finish().returncode == 0
     assert list(taken.values()) == [["START", "COMPLETE"]] * 400

@@ -185,19 +185,16 @@ def test_the_first_event_imports_nothing_after_the_lock(receiver: Receiver, jobs
     finished = jobs.run(
         """
         import sys, threading
-        from openlineage_pod.delivery import delivery as worker
-        from openlineage_pod.delivery.transports import client as transport
+        from openlineage_pod.delivery.transports.connect import connect
         before = set()
-        connect = transport.connect
         def connecting(environ):
-            backend = connect(environ)
+            transport = connect(environ)
             before.update(sys.modules)
-            return backend
-        worker.connect = connecting
+            return transport
         from openlineage_pod import flush, lineage_run
         from openlineage_pod.core import runtime
         from openlineage_pod.settings import Settings
-        runtime.replace_runtime(runtime.Runtime(Settings.from_env(), connect=connecting))
+        runtime.replace_runtime(runtime.Runtime.from_settings(Settings.from_env(), connect=connecting))
         for _ in range(2):
             with lineage_run("job") as run:
                 run.add_run_facet("sql", {"query": "SELECT 1"})

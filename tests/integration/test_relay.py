@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events.document import fallback_event, to_document
+from openlineage_pod.events.document import Document, fallback_event, to_document
 from tests.delivery.test_spool import another_process, kill, names
 from tests.delivery.test_worker import draft
 from tests.integration.harness import by_run, types, until
@@ -52,8 +52,8 @@ def leave(directory: Path, *numbers: int) -> None:
     """Leave the whole stories of some runs, of a process that has gone."""
     spool = Spool(str(directory), MIB)
     for number in numbers:
-        spool.write(event(number, "START"))
-        spool.write(event(number, "COMPLETE"))
+        spool.write(Document(event(number, "START")))
+        spool.write(Document(event(number, "COMPLETE")))
     spool.release()
 
 
@@ -276,17 +276,17 @@ WRITES_BOTH = """
 document = to_document(draft(1))
 from openlineage_pod.events.document import fallback_event
 spool.hand_over()
-spool.bequeath(fallback_event(document))
-spool.write(to_document(draft(1, "COMPLETE")))
+spool.write_fallback(Document(fallback_event(document)))
+spool.write(Document(to_document(draft(1, "COMPLETE"))))
 """
 
 
 def test_killed_before_the_will_was_withdrawn(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """A process that was killed between its terminal event and the withdrawal of its will has ended its run."""
     left = Spool(str(spool), MIB)
-    left.write(event(1))
-    left.bequeath(fallback_event(event(1)))
-    left.write(event(1, "COMPLETE"))
+    left.write(Document(event(1)))
+    left.write_fallback(Document(fallback_event(event(1))))
+    left.write(Document(event(1, "COMPLETE")))
     left.release()
     relay = start_relay(jobs, spool, receiver.environ)
     receiver.events(at_least=2)

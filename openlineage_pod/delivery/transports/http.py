@@ -2,12 +2,11 @@
 
 It sends what openlineage-python's HTTP transport would send, with `requests` as that does, but without importing
 openlineage-python: that saves 28 MiB of memory, 150 ms of processor time beside the job and 25 ms at its end.
-Every other configuration goes through openlineage-python (`delivery.transport`).
+Every other configuration goes through openlineage-python (`client`).
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -17,16 +16,16 @@ from openlineage_pod._guard import logger
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from openlineage_pod.events.document import Document
 
-__all__ = ["HttpBackend", "check_url", "new_session"]
+__all__ = ["DirectHttpTransport", "check_url", "new_session"]
 
 # openlineage-python's defaults.
 _ENDPOINT = "api/v1/lineage"
 _TIMEOUT = 5.0
 
 
-class HttpBackend:
+class DirectHttpTransport:
     """Posts events to one URL.
 
     Args:
@@ -51,7 +50,7 @@ class HttpBackend:
         request = requests.Request("POST", self._url, headers={"Content-Type": "application/json"})
         self._request = self._session.prepare_request(request)
 
-    def emit(self, document: Mapping[str, Any]) -> None:
+    def emit(self, document: Document) -> None:
         """Post one event.
 
         Raises:
@@ -60,7 +59,7 @@ class HttpBackend:
 
         """
         request = self._request.copy()
-        body = json.dumps(document, separators=(",", ":")).encode()
+        body = document.body
         request.body, request.headers["Content-Length"] = body, str(len(body))
         key = self._key.key if isinstance(self._key, KeyFile) else self._key
         # Credentials of the URL or of netrc are there already; requests, and so openlineage-python, prefers them.
@@ -73,9 +72,9 @@ class HttpBackend:
             KeyRefusedError.raise_for(error, [self._key] if isinstance(self._key, KeyFile) else [])
             raise
 
-    def another(self) -> HttpBackend:
-        """Return a backend with a connection of its own."""
-        return HttpBackend(*self._arguments)
+    def clone(self) -> DirectHttpTransport:
+        """Return a transport with a connection of its own."""
+        return DirectHttpTransport(*self._arguments)
 
 
 def check_url(url: str) -> None:

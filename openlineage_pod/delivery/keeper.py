@@ -1,0 +1,140 @@
+"""Keeping what is not delivered: in the spool, or else as a recoverable line on stderr."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from openlineage_pod._guard import guarded, logger
+from openlineage_pod.delivery.last_resort import print_event
+from openlineage_pod.delivery.spool import Spool
+
+if TYPE_CHECKING:
+    from openlineage_pod.delivery.ledger import Event, Ledger
+    from openlineage_pod.events.document import Document
+    from openlineage_pod.settings import Settings
+
+__all__ = ["PRINT_TIMEOUT", "Keeper"]
+
+PRINT_TIMEOUT = 0.2
+"""Seconds for writing a line to stderr: a pipe that is read at all takes it at once."""
+# Spooled events whose documents are kept in memory as well: the directory may vanish.
+_MAX_KEPT = 100
+
+
+class Keeper:
+    """The spool of this process, if it has one, and the last resort.
+
+    Attributes:
+        spool: None without `OPENLINEAGE_POD_SPOOL_DIR`, until `open_spool`, and where the directory cannot be used.
+
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self.spool: Spool | None = None
+        self._settings = settings
+        self._ledger = ledger
+        # Runs whose terminal event was lost; their fallback stays in the spool.
+        self._lost: set[str] = set()
+
+    def open_spool(self, path: str) -> Spool | None:
+        """Return the spool at `path`, or None after a warning where the directory cannot be used."""
+        try:
+            return Spool(path, self._settings.spool_max_bytes)
+        except OSError as error:
+            logger.warning(
+                "the spool %s cannot be used (%s), so undelivered events are kept in memory only", path, error
+            )
+            return None
+
+    def write(self, event: Event, document: Document) -> None:
+        """Put an event into the spool, if there is one; else it stays in memory."""
+        spool = self.spool
+        if spool is None:
+            return
+        try:
+            event.entry = spool.write(document)
+        except OSError as error:
+            if not spool.failing:
+                spool.failing = True
+                logger.warning("the spool %s cannot be written to (%s); events are kept in memory", spool.path, error)
+        else:
+            spool.failing = False
+            if len(self._ledger) > _MAX_KEPT:
+                event.document = None
+
+    def write_fallback(self, document: Document) -> None:
+        """Leave a fallback terminal event in the spool, for a process that dies. No-op without a spool."""
+        if self.spool is not None and not self.spool.failing:
+            with suppress(OSError):  # what is wrong with the spool, the event itself will tell
+                self.spool.write_fallback(document)
+
+    def remove_fallback(self, run_id: str) -> None:
+        """Remove the fallback of a run, unless its terminal event was lost."""
+        if self.spool is not None and run_id not in self._lost:
+            self.spool.remove_fallback(run_id)
+
+    def document_of(self, event: Event) -> Document | None:
+        """Return the document of an event, read from the spool if need be; None if it has gone."""
+        if event.document is None and event.entry is not None and self.spool is not None:
+            return self.spool.read(event.entry)
+        return event.document
+
+    def resolve(self, event: Event, outcome: str) -> None:
+        """Claim an event and count it, unless somebody has claimed it already."""
+        if event.claim():
+            self.resolve_claimed(event, outcome)
+
+    def resolve_claimed(self, event: Event, outcome: str) -> None:
+        """Count an event that the caller has claimed."""
+        if event.is_end and event.entry is None and self._settings.spool_dir:
+            if outcome == "pending":
+                self._lost.add(event.run_id)
+            else:
+                self.remove_fallback(event.run_id)
+        self._ledger.resolve(event, outcome)
+
+    def accept(self, event: Event) -> None:
+        """Take an event that the backend accepted out of the spool, and count it."""
+        is_mine = event.claim()  # first: else what is missing in the spool passes for vanished
+        if event.entry is not None and self.spool is not None:
+            self.spool.remove(event.entry)
+        if is_mine:
+            self.resolve_claimed(event, "delivered")
+
+    def reject(self, event: Event, document: Document, reason: str) -> None:
+        """Set an event that the backend refused for good aside in the spool, or print it; and count it."""
+        if not event.claim():  # first, as in `accept`
+            return
+        if event.entry is not None and self.spool is not None and self.spool.reject(event.entry, document, reason):
+            self.resolve_claimed(event, "rejected")
+        else:
+            self._print_claimed(event, time.monotonic() + PRINT_TIMEOUT, "rejected")
+
+    def rewrite(self, event: Event) -> None:
+        """Put a spooled event into the spool once more if its directory has vanished meanwhile."""
+        entry = event.entry
+        if self.spool is not None and entry is not None and not self.spool.has(entry) and not event.is_claimed:
+            event.entry = None
+            if event.document is not None:
+                self.write(event, event.document)
+
+    def leave(self, event: Event, deadline: float) -> None:
+        """Leave an undelivered event where it can be found: in the spool, or else on stderr until the deadline."""
+        if event.entry is not None:
+            self.resolve(event, "spooled")
+        else:
+            self.print(event, deadline)
+
+    def print(self, event: Event, deadline: float) -> None:
+        """Write an event to stderr as a line from which it can be delivered later."""
+        if event.claim():
+            self._print_claimed(event, deadline, "printed")
+
+    def _print_claimed(self, event: Event, deadline: float, outcome: str) -> None:
+        printed = False
+        if self._settings.last_resort:
+            with guarded("print an event"):
+                printed = event.document is not None and print_event(event.document, deadline)
+        self.resolve_claimed(event, outcome if printed or outcome == "rejected" else "pending")

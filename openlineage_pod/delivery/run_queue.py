@@ -1,0 +1,81 @@
+"""The queue of runs: each with its events in their order, taken by one worker at a time."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from queue import Empty, PriorityQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openlineage_pod.delivery.ledger import Event
+
+__all__ = ["RunQueue"]
+
+
+class RunQueue:
+    """Runs that have events to deliver. A run is ready, or parked, or with a worker, and with one only."""
+
+    def __init__(self) -> None:
+        # Run id -> its events, in order.
+        self._events: dict[str, list[Event]] = {}
+        self._queueing = threading.Lock()
+        # By the number of a run's next event, so that a parent's end comes after those of its children.
+        self._ready: PriorityQueue[tuple[float, str]] = PriorityQueue()
+        self._parked: deque[str] = deque()
+
+    def put(self, event: Event) -> None:
+        """Put an event behind the others of its run, and the run where a worker finds it."""
+        with self._queueing:
+            events = self._events.setdefault(event.run_id, [])
+            events.append(event)
+            if len(events) == 1:
+                self._ready.put((event.number, event.run_id))
+
+    def take(self, timeout: float | None) -> str:
+        """Return the id of the run whose turn it is; empty after `timeout` seconds (None: never), or by `wake`."""
+        try:
+            return self._ready.get(timeout=timeout)[1]
+        except Empty:
+            return ""
+
+    def wake(self, workers: int) -> None:
+        """Have as many workers return from `take` once nothing is ready any more."""
+        for _ in range(workers):
+            self._ready.put((math.inf, ""))
+
+    def next_event(self, run_id: str) -> Event:
+        """Return the next event of a run that the caller has taken."""
+        return self._events[run_id][0]
+
+    def advance(self, run_id: str) -> None:
+        """Remove the resolved event of a run that the caller has taken; give the run back if it has others."""
+        with self._queueing:
+            events = self._events[run_id]
+            del events[0]
+            if events:
+                self._ready.put((events[0].number, run_id))
+            else:
+                del self._events[run_id]
+
+    def park(self, run_id: str) -> None:
+        """Put a run whose event keeps failing aside, so that other runs go first."""
+        self._parked.append(run_id)
+
+    def unpark(self) -> str:
+        """Take the run that has been parked for longest; empty if there is none."""
+        try:
+            return self._parked.popleft()
+        except IndexError:
+            return ""
+
+    @property
+    def parked(self) -> int:
+        """How many runs are parked."""
+        return len(self._parked)
+
+    @property
+    def ready(self) -> int:
+        """How many runs wait for a worker. Takes no lock: a signal handler may ask while it interrupts `put`."""
+        return len(self._ready.queue)

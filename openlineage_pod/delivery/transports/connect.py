@@ -1,0 +1,78 @@
+"""Choosing the transport that the environment configures."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+from openlineage_pod import environment
+from openlineage_pod._fork import importing
+from openlineage_pod.delivery.transports.base import describe
+from openlineage_pod.delivery.transports.key_file import KeyFile
+from openlineage_pod.events.secrets import Secrets
+from openlineage_pod.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from openlineage_pod.delivery.transports.base import Transport
+
+__all__ = ["connect"]
+
+
+def connect(environ: Mapping[str, str]) -> Transport | None:
+    """Return the transport that the environment configures, or None if it configures none.
+
+    A plain `OPENLINEAGE_URL` takes the direct way (`http`), everything else openlineage-python's client (`client`).
+
+    Imports what the first event needs, also what is otherwise imported on first use: a process that forks in the middle
+    of an import leaves its child with a module that never becomes ready.
+
+    Raises:
+        ConfigurationError: No transport can be built from the configuration; the message names the variables.
+
+    """
+    try:
+        with importing():
+            importlib.import_module("encodings.idna")  # requests imports these two for its first request
+            importlib.import_module("netrc")
+            return _http_transport(environ) if _is_only_a_url(environ) else _client_transport(environ)
+    except Exception as error:
+        raise ConfigurationError(
+            f"no OpenLineage transport can be built from {_variables(environ)}: "
+            f"{describe(error, Secrets.from_env(environ))}. "
+            "Example: OPENLINEAGE_URL=http://marquez:5000"
+        ) from None  # the cause may quote a credential
+
+
+def _is_only_a_url(environ: Mapping[str, str]) -> bool:
+    """Say whether openlineage-python would make an HTTP transport of OPENLINEAGE_URL with no further configuration."""
+    if not environ.get(environment.URL) or environ.get(environment.CONFIG):
+        return False
+    files = ("openlineage.yml", os.path.expanduser("~/.openlineage/openlineage.yml"))
+    has_parts = any(name.startswith(environment.CLIENT_PREFIX) for name in environ)
+    return not has_parts and not any(map(os.path.isfile, files))
+
+
+def _http_transport(environ: Mapping[str, str]) -> Transport:
+    from openlineage_pod.delivery.transports.http import DirectHttpTransport  # deferred: it imports requests
+
+    path = environ.get(environment.API_KEY_FILE)
+    # Stripped: a secret that was made with echo ends in a line break, which no header can have.
+    key = KeyFile(path) if path else environ.get(environment.API_KEY, "").strip()
+    return DirectHttpTransport(environ[environment.URL], environ.get(environment.ENDPOINT), key)
+
+
+def _client_transport(environ: Mapping[str, str]) -> Transport | None:
+    from openlineage_pod.delivery.transports.client import ClientTransport  # deferred: openlineage.client, 200 ms
+
+    return ClientTransport.from_env(environ)
+
+
+def _variables(environ: Mapping[str, str]) -> str:
+    """Return the names of the variables that configure the transport; not their values, which may hold credentials."""
+    single = (environment.URL, environment.ENDPOINT, environment.CONFIG)
+    given = sorted(name for name, value in environ.items() if value)
+    names = [name for name in given if name in single or name.startswith(environment.CLIENT_PREFIX)]
+    return ", ".join(names) or "openlineage.yml"
