@@ -6,6 +6,7 @@ resort even if openlineage-python has not been imported yet or cannot be; the ty
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
     from openlineage_pod.datasets import Dataset
     from openlineage_pod.parent import ParentContext
 
-__all__ = ["Draft", "is_event", "job_type", "json_ready", "last_will", "to_document", "to_run_event"]
+__all__ = [
+    "Draft",
+    "Event",
+    "is_event",
+    "job_type",
+    "json_ready",
+    "last_will",
+    "to_document",
+    "to_json",
+    "to_run_event",
+]
 
 
 _DEEPEST = 64
@@ -43,6 +54,40 @@ class Draft(NamedTuple):
     job_facets: Mapping[str, Any]
     inputs: tuple[Dataset, ...]
     outputs: tuple[Dataset, ...]
+
+
+class Event(NamedTuple):
+    """A run event as it is kept, spooled, printed and sent: the bytes of its JSON, and what a log line says of it."""
+
+    body: bytes
+    run_id: str
+    event_type: str
+    job_name: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], body: bytes | None = None) -> Event:
+        """Return the event of a document; `body` is its JSON, if it has been made already.
+
+        Raises:
+            KeyError, TypeError: `document` is not a run event.
+
+        """
+        body = to_json(document) if body is None else body
+        return cls(body, document["run"]["runId"], document["eventType"], document["job"]["name"])
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The event as JSON-ready data, parsed anew each time."""
+        document: dict[str, Any] = json.loads(self.body)
+        return document
+
+
+def to_json(document: Mapping[str, Any]) -> bytes:
+    """Return the JSON of a document, in ASCII and without spaces."""
+    return _encode(document).encode("ascii")
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def to_document(draft: Draft) -> dict[str, Any]:
@@ -145,6 +190,8 @@ class _Plain:
             return self._placeholder(f"{type(value).__qualname__} ({type(error).__name__})")
 
     def _of(self, value: Any, depth: int) -> Any:
+        if type(value) is str:  # most values; a text that is also an Enum comes below
+            return _text(value)
         if isinstance(value, Enum):
             value = value.value
         if value is None or isinstance(value, bool):
@@ -186,6 +233,8 @@ class _Plain:
 
 
 def _text(value: str) -> str:
+    if value.isascii() and "\x00" not in value and type(value) is str:
+        return value
     # Lone surrogates (undecodable bytes of the environment) and NUL are refused by PostgreSQL, so by Marquez.
     return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -48,18 +47,21 @@ class Redactor:
         known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
         self._patterns = patterns
-        # The same names, types and URLs come again in every event. Bounded: 256 texts of at most 300 characters.
-        self._remembered = lru_cache(maxsize=256)(self._masked)
+        # The same names, types, URLs and keys come again in every event. Bounded: 256 texts of at most 300 characters.
+        self._cached_text = lru_cache(maxsize=256)(self._masked)
+        self._cached_key = lru_cache(maxsize=256)(self._masked_key)
 
     def text(self, text: str) -> str:
         """Return `text` with its credentials masked."""
-        return self._remembered(text) if len(text) <= _SHORT else self._masked(text)
+        return self._cached_text(text) if len(text) <= _SHORT else self._masked(text)
 
     def _masked(self, text: str) -> str:
         text = self._without_secrets(text)
         if self._patterns:
-            text = _PASSWORD.sub(rf"\1:{_MASK}@", text)
-            text = _NAMED.sub(_mask_value, text)
+            if "://" in text:
+                text = _PASSWORD.sub(rf"\1:{_MASK}@", text)
+            if "=" in text or ":" in text:
+                text = _NAMED.sub(_mask_value, text)
             text = _BEARER.sub(rf"\1 {_MASK}", text)
         return text
 
@@ -70,15 +72,19 @@ class Redactor:
         """Return JSON-ready data with every text in it masked."""
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, Mapping):
-            return {self._without_secrets(key): self._item(key, item) for key, item in value.items()}
+        if isinstance(value, dict):
+            masked = {}
+            for key, item in value.items():
+                shown, names_credential = self._cached_key(key) if len(key) <= _SHORT else self._masked_key(key)
+                masked[shown] = _MASK if names_credential and isinstance(item, str) else self.document(item)
+            return masked
         if isinstance(value, list):
             return [self.document(item) for item in value]
         return value
 
-    def _item(self, key: str, value: Any) -> Any:
-        is_credential = self._patterns and isinstance(value, str) and _IS_NAME.fullmatch(key)
-        return _MASK if is_credential else self.document(value)
+    def _masked_key(self, key: str) -> tuple[str, bool]:
+        """Return `key` without secrets, and whether a text under this key is a credential."""
+        return self._without_secrets(key), self._patterns and _IS_NAME.fullmatch(key) is not None
 
 
 def _mask_value(found: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import enum
 import json
 import pathlib
 import uuid
@@ -14,7 +15,7 @@ from openlineage.client.facet_v2 import environment_variables_run, nominal_time_
 from openlineage.client.serde import Serde
 
 from openlineage_pod import ParentContext, dataset
-from openlineage_pod.events import Draft, to_document, to_run_event
+from openlineage_pod.events import Draft, Event, to_document, to_json, to_run_event
 from openlineage_pod.spec import PRODUCER
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
@@ -117,6 +118,29 @@ def test_facet_objects_and_values() -> None:
         "nul": "a�b",
         "3": "three",
     }
+
+
+class Level(str, enum.Enum):
+    """A text that is also a member of an enumeration."""
+
+    HIGH = "high"
+
+
+def test_text_of_a_class_of_its_own() -> None:
+    """A text of the user's own class becomes a plain text: methods of that class must not run later."""
+    own = to_document(draft(run_facets={"own": {"level": Level.HIGH}}))["run"]["facets"]["own"]
+    assert (own["level"], type(own["level"])) == ("high", str)
+
+
+def test_event() -> None:
+    """An event carries its JSON once, and gives the same document back."""
+    document = to_document(draft())
+    event = Event.of(document)
+    assert (event.run_id, event.event_type, event.job_name) == (RUN_ID, "START", "etl.ingest.load")
+    assert event.document == document == json.loads(event.body)
+    assert Event.of(document, to_json(document)) == event
+    with pytest.raises(KeyError):
+        Event.of({})
 
 
 def test_unserialisable_value_is_a_placeholder() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openlineage_pod.limits import limited
+from openlineage_pod.limits import fitted, limited
 from openlineage_pod.spec import facet
 from tests.conftest import PARENT_RUN_ID
 
@@ -103,6 +103,17 @@ def test_below_the_limit() -> None:
     before = copy.deepcopy(document)
     assert limited(document, size(document)) == (before, [])
     assert limited(document, size(document) - 1)[1] != []
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_fitted(spare: int) -> None:
+    """An event comes with the JSON of what is left of it, which is within the limit."""
+    document = event(own_large=20_000)
+    limit = size(document) + spare
+    cut, body = fitted(document, limit)
+    assert (cut == document) == (spare == 0)
+    assert json.loads(body) == cut
+    assert len(body) == size(cut) <= limit
 
 
 def test_given_event_is_not_changed() -> None:

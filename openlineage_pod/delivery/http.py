@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import json
 import os
 import re
 import select
@@ -27,6 +26,7 @@ from urllib.parse import urljoin, urlsplit
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.importing import importing
 from openlineage_pod.delivery.key_file import KeyFile, KeyRefusedError
+from openlineage_pod.events import to_json
 from openlineage_pod.spec import __version__
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class HttpBackend:
 
     def emit(self, document: Mapping[str, Any]) -> None:
         """Post one event; see `post`."""
-        self.post(json.dumps(document, separators=(",", ":")).encode())
+        self.post(to_json(document))
 
     def post(self, body: bytes) -> None:
         """Post the JSON of one event.
