@@ -100,6 +100,10 @@ class HttpBackend:
         """Return a backend with a connection of its own."""
         return HttpBackend(*self._arguments)
 
+    def close(self) -> None:
+        """Close the connection; the next event opens another one."""
+        self._way.close()
+
 
 class Answer(NamedTuple):
     """What a backend answered; the fields have the names that `requests` gives them."""
@@ -142,7 +146,6 @@ class _Connection:
             self.close()
 
     def close(self) -> None:
-        """Close the connection; the next request opens another one."""
         self._connection.close()
 
     def post(self, body: bytes, key: str | None) -> None:
@@ -243,6 +246,9 @@ class _Session:
         if key and "Authorization" not in request.headers:
             request.headers["Authorization"] = f"Bearer {key}"
         self._session.send(request, timeout=_TIMEOUT, **self._environment).raise_for_status()
+
+    def close(self) -> None:
+        self._session.close()
 
 
 def _is_plain(url: str) -> bool:

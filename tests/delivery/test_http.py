@@ -383,7 +383,10 @@ class Scripted:
     def _answer(self, connection: socket.socket) -> None:
         received = b""
         while not received.endswith(b"}}"):
-            received += connection.recv(65536)
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionError("the client hung up")
+            received += data
         for piece in self.pieces:
             time.sleep(self.pause)
             connection.sendall(piece)
@@ -399,6 +402,19 @@ def test_persistent_connection() -> None:
         for _ in range(3):
             backend.post(b"{{}}")
         assert server.connections == 1
+
+
+@pytest.mark.usefixtures("library")
+def test_close() -> None:
+    """Closing ends the connection, and the next event opens another one."""
+    with closing(Scripted(EMPTY_ANSWER, answers=3)) as server:
+        backend = HttpBackend(server.url)
+        for _ in range(2):
+            server.hung_up.clear()
+            backend.post(b"{{}}")
+            backend.close()
+            assert server.hung_up.wait(10)
+        assert server.connections == 2
 
 
 def test_connection_that_was_closed_while_idle() -> None:
