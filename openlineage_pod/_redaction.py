@@ -29,8 +29,10 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic)[ \t]+(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}
 
 def redact(text: str) -> str:
     """Return `text` with all that looks like a credential masked."""
-    text = _PASSWORD.sub(rf"\1:{MASK}@", text)
-    text = _NAMED.sub(_mask_value, text)
+    if "://" in text:
+        text = _PASSWORD.sub(rf"\1:{MASK}@", text)
+    if "=" in text or ":" in text:
+        text = _NAMED.sub(_mask_value, text)
     return _BEARER.sub(rf"\1 {MASK}", text)
 
 

@@ -90,6 +90,17 @@ TMPDIR = "TMPDIR"
 LC_CTYPE = "LC_CTYPE"
 """Set by Python itself in a C locale (PEP 538); the wrapper takes it out of the command's environment again."""
 
+NETRC = "NETRC"
+"""A file with credentials for hosts; this one and the next four are those of `requests`."""
+REQUESTS_CA_BUNDLE = "REQUESTS_CA_BUNDLE"
+"""The trusted certificates, a file or a directory."""
+CURL_CA_BUNDLE = "CURL_CA_BUNDLE"
+"""The same, where the one above is not set."""
+PROXY_SUFFIX = "_proxy"
+"""How the variables of proxies end, in any case: `https_proxy`, `HTTP_PROXY`, `all_proxy`."""
+NO_PROXY = "no_proxy"
+"""The hosts that need no proxy."""
+
 OWN_PREFIX = "OPENLINEAGE_POD_"
 """Prefix of the variables that only this project reads."""
 OWN = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import enum
 import json
 import pathlib
 import uuid
@@ -15,7 +16,7 @@ from openlineage.client.serde import Serde
 
 from openlineage_pod import ParentContext, dataset
 from openlineage_pod.delivery.transports.typed_event import to_run_event
-from openlineage_pod.events.document import Draft, to_document
+from openlineage_pod.events.document import Document, Draft, to_document, to_json
 from openlineage_pod.events.facets import PRODUCER
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
@@ -118,6 +119,29 @@ def test_facet_objects_and_values() -> None:
         "nul": "a�b",
         "3": "three",
     }
+
+
+class Level(str, enum.Enum):
+    """A text that is also a member of an enumeration."""
+
+    HIGH = "high"
+
+
+def test_text_of_a_class_of_its_own() -> None:
+    """A text of the user's own class becomes a plain text: methods of that class must not run later."""
+    own = to_document(draft(run_facets={"own": {"level": Level.HIGH}}))["run"]["facets"]["own"]
+    assert (own["level"], type(own["level"])) == ("high", str)
+
+
+def test_json_is_made_once() -> None:
+    """A document carries its JSON, and gives the same fields back."""
+    fields = to_document(draft())
+    document = Document(fields)
+    assert (document.run_id, document.event_type, document.job_name) == (RUN_ID, "START", "etl.ingest.load")
+    assert document.fields == fields == json.loads(document.body)
+    assert Document(fields, to_json(fields)).body == document.body
+    with pytest.raises(KeyError):
+        Document({})
 
 
 def test_unserialisable_value_is_a_placeholder() -> None:

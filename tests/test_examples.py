@@ -331,7 +331,10 @@ def test_readme_counts_its_snippets_right() -> None:
 def test_readme_documents_every_environment_variable() -> None:
     """Every variable that environment.py names stands in the README's table."""
     variables = {value for name, value in vars(environment).items() if name.isupper() and isinstance(value, str)}
-    variables -= {environment.OWN_PREFIX, environment.CLIENT_PREFIX, environment.TMPDIR, environment.LC_CTYPE}
+    # Those that everybody's programs read, and `requests`.
+    common = {environment.TMPDIR, environment.LC_CTYPE, environment.PROXY_SUFFIX, environment.NO_PROXY}
+    of_requests = {environment.NETRC, environment.REQUESTS_CA_BUNDLE, environment.CURL_CA_BUNDLE}
+    variables -= {environment.OWN_PREFIX, environment.CLIENT_PREFIX} | common | of_requests
     variables.add(f"{environment.CLIENT_PREFIX}…")
     table = README.partition("## Environment variables")[2].partition("## ")[0]
     assert {variable for variable in variables if f"`{variable}`" not in table} == set()

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openlineage_pod.events.facets import facet
-from openlineage_pod.events.truncate import truncate_event
+from openlineage_pod.events.truncate import fit_event, truncate_event
 from tests.conftest import PARENT_RUN_ID
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
@@ -103,6 +103,17 @@ def test_below_the_limit() -> None:
     before = copy.deepcopy(document)
     assert truncate_event(document, size(document)) == (before, [])
     assert truncate_event(document, size(document) - 1)[1] != []
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_fitted(spare: int) -> None:
+    """An event comes with the JSON of what is left of it, which is within the limit."""
+    document = event(own_large=20_000)
+    limit = size(document) + spare
+    cut, body = fit_event(document, limit)
+    assert (cut == document) == (spare == 0)
+    assert json.loads(body) == cut
+    assert len(body) == size(cut) <= limit
 
 
 def test_given_event_is_not_changed() -> None:

@@ -17,7 +17,7 @@ from openlineage_pod._threads import start_thread
 from openlineage_pod.delivery.keeper import PRINT_TIMEOUT
 from openlineage_pod.delivery.ledger import Event
 from openlineage_pod.events.document import Document, fallback_event, to_document
-from openlineage_pod.events.truncate import truncate_event
+from openlineage_pod.events.truncate import fit_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,14 +185,13 @@ class Preparer:
 
     def _document(self, draft: Draft) -> Document:
         """Return the event as it may leave this pod: within the size limit, and without credentials."""
-        document = self._within_limit(Document(to_document(draft)))
-        masked = self._secrets.document(document.fields)
-        # Most events hold no credential: then their JSON text has been made already. Masking may make it longer.
-        return document if masked == document.fields else self._within_limit(Document(masked))
-
-    def _within_limit(self, document: Document) -> Document:
         limit = self._settings.max_event_bytes
-        return document if len(document.body) <= limit else Document(truncate_event(document.fields, limit)[0])
+        # First cut, which bounds the time that masking takes: a regular expression holds the interpreter.
+        fields, body = fit_event(to_document(draft), limit)
+        masked = self._secrets.document(fields)
+        if masked != fields:  # it may have become longer
+            fields, body = fit_event(masked, limit)
+        return Document(fields, body)
 
     def _make_room(self, event: Event) -> None:
         """Let go of an event that has been prepared, where there are too many."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
             """Return the entry of an event's `inputs` or `outputs` (the value of `side`)."""
 
 
-__all__ = ["Document", "Draft", "fallback_event", "is_event", "job_type", "json_ready", "to_document"]
+__all__ = ["Document", "Draft", "fallback_event", "is_event", "job_type", "json_ready", "to_document", "to_json"]
 
 _MAX_DEPTH = 64
 _MAX_VALUES = 100_000
@@ -50,35 +50,38 @@ class Draft(NamedTuple):
 
 
 class Document:
-    """An event in OpenLineage's JSON form: its `fields`, not to be changed, and their text, which is made once."""
+    """An event as it is kept, spooled, printed and sent: the bytes of its JSON, and what a log line says of it.
 
-    __slots__ = ("_body", "fields")
+    Args:
+        fields: the event in OpenLineage's JSON form.
+        body: its JSON, if it has been made already.
 
-    def __init__(self, fields: dict[str, Any], body: bytes | None = None) -> None:
-        self.fields = fields
-        self._body = body
+    Raises:
+        KeyError, TypeError: `fields` are not those of a run event.
 
-    @property
-    def body(self) -> bytes:
-        """The JSON text, in ASCII."""
-        if self._body is None:
-            self._body = json.dumps(self.fields, separators=(",", ":")).encode()
-        return self._body
+    """
 
-    @property
-    def run_id(self) -> str:
-        """The id of its run."""
-        return str(self.fields["run"]["runId"])
+    __slots__ = ("body", "event_type", "job_name", "run_id")
 
-    @property
-    def event_type(self) -> str:
-        """START, COMPLETE, FAIL or ABORT."""
-        return str(self.fields["eventType"])
+    def __init__(self, fields: Mapping[str, Any], body: bytes | None = None) -> None:
+        self.body = to_json(fields) if body is None else body
+        self.run_id: str = fields["run"]["runId"]
+        self.event_type: str = fields["eventType"]
+        self.job_name: str = fields["job"]["name"]
 
     @property
-    def job_name(self) -> str:
-        """The name of its job."""
-        return str(self.fields["job"]["name"])
+    def fields(self) -> dict[str, Any]:
+        """The event in OpenLineage's JSON form, parsed anew each time: thousands of them may be kept in memory."""
+        fields: dict[str, Any] = json.loads(self.body)
+        return fields
+
+
+def to_json(fields: Mapping[str, Any]) -> bytes:
+    """Return the JSON of an event or of a part of it, in ASCII and without spaces."""
+    return _encode(fields).encode("ascii")
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def to_document(draft: Draft) -> dict[str, Any]:
@@ -183,6 +186,8 @@ class _Plain:
             return self._placeholder(f"{type(value).__qualname__} ({type(error).__name__})")
 
     def _of(self, value: Any, depth: int) -> Any:
+        if type(value) is str:  # most values; a text that is also an Enum comes below
+            return _text(value)
         if isinstance(value, Enum):
             value = value.value
         if value is None or isinstance(value, bool):
@@ -224,5 +229,7 @@ class _Plain:
 
 
 def _text(value: str) -> str:
+    if value.isascii() and "\x00" not in value and type(value) is str:
+        return value
     # Lone surrogates (undecodable bytes of the environment) and NUL are refused by PostgreSQL, so by Marquez.
     return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Secrets"]
 
 _MIN_SECRET = 4
-# The same names, types and URLs come again in every event: 256 texts of at most 300 characters are remembered.
-_MAX_REMEMBERED = 300
+# The same names, types, URLs and keys come again in every event. Cached: 256 texts of at most so many characters.
+_MAX_CACHED = 300
 _MAX_KEY_FILE = 64 * 1024
 # What holds a credential by its name, in openlineage-python's configuration and in that of Kafka and the like.
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential|auth|header")
@@ -75,11 +75,12 @@ class Secrets:
         # The longest first: one credential may contain another.
         longest_first = sorted(self._known, key=len, reverse=True)
         self._expression = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-        self._remembered = lru_cache(maxsize=256)(self._masked)
+        self._cached_text = lru_cache(maxsize=256)(self._masked)
+        self._cached_key = lru_cache(maxsize=256)(self._masked_key)
 
     def text(self, text: str) -> str:
         """Return `text` with its credentials masked."""
-        return self._remembered(text) if len(text) <= _MAX_REMEMBERED else self._masked(text)
+        return self._cached_text(text) if len(text) <= _MAX_CACHED else self._masked(text)
 
     def log_line(self, text: str) -> str:
         """Return a log line with its credentials masked, also what only looks like one."""
@@ -89,15 +90,19 @@ class Secrets:
         """Return JSON-ready data of an event with every text in it masked."""
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, Mapping):
-            return {self._without_known(key): self._item(key, item) for key, item in value.items()}
+        if isinstance(value, dict):
+            masked = {}
+            for key, item in value.items():
+                shown, names_credential = self._cached_key(key) if len(key) <= _MAX_CACHED else self._masked_key(key)
+                masked[shown] = MASK if names_credential and isinstance(item, str) else self.document(item)
+            return masked
         if isinstance(value, list):
             return [self.document(item) for item in value]
         return value
 
-    def _item(self, key: str, value: Any) -> Any:
-        is_credential = self._patterns and isinstance(value, str) and is_credential_name(key)
-        return MASK if is_credential else self.document(value)
+    def _masked_key(self, key: str) -> tuple[str, bool]:
+        """Return `key` without known credentials, and whether a text under this key is a credential."""
+        return self._without_known(key), self._patterns and is_credential_name(key)
 
     def _masked(self, text: str) -> str:
         text = self._without_known(text)

@@ -6,12 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import logger
+from openlineage_pod.events.document import to_json
 from openlineage_pod.events.facets import facet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["truncate_event"]
+__all__ = ["fit_event", "truncate_event"]
 
 _STACK_TRACE_KEPT = 4000
 _KEPT_RUN_FACETS = ("parent", "errorMessage", "tags", "kubernetes_pod")
@@ -22,6 +23,15 @@ _LAST = ("kubernetes_pod", "errorMessage", "tags")
 # What the tag that tells of it takes: its value, and the facet around it.
 _MAX_TAG = 500
 _TAG_ROOM = 850
+
+
+def fit_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], bytes]:
+    """Return the event as `truncate_event` leaves it, and its JSON."""
+    body = to_json(document)
+    if len(body) > max_bytes:
+        document, _ = truncate_event(document, max_bytes)
+        body = to_json(document)
+    return document, body
 
 
 def truncate_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
@@ -41,7 +51,7 @@ def truncate_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, 
     size = _size(document)
     if size <= max_bytes:
         return document, []
-    document = json.loads(json.dumps(document))
+    document = json.loads(to_json(document))
     left_out: list[str] = []
     steps = _steps(document)
     while size + _TAG_ROOM > max_bytes and (step := next(steps, None)) is not None:
@@ -108,4 +118,4 @@ def _tag(document: dict[str, Any], left_out: list[str]) -> None:
 
 
 def _size(value: Any) -> int:
-    return len(json.dumps(value, separators=(",", ":")))
+    return len(to_json(value))

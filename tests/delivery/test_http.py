@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
+import time
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -12,9 +17,11 @@ from openlineage.client import OpenLineageClient
 from openlineage.client.transport.http import HttpTransport
 
 from openlineage_pod.delivery.retry import is_transient, status_of
+from openlineage_pod.delivery.transports import connection
+from openlineage_pod.delivery.transports.answer import AnswerError
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.connect import connect
-from openlineage_pod.delivery.transports.http import DirectHttpTransport, check_url
+from openlineage_pod.delivery.transports.http import DirectHttpTransport, check_url, is_plain
 from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.delivery.transports.typed_event import to_run_event
 from openlineage_pod.events.document import Document, to_document
@@ -32,8 +39,11 @@ if TYPE_CHECKING:
     from tests.integration.receiver import Request
 
 EVENT = to_document(draft(1))
-# What depends on the connection, or on which of the two has sent it.
-OF_THE_CONNECTION = {"content-length"}
+# A body that shows where it ends.
+MARKED = Document(EVENT, b"{{}}")
+# What depends on how the JSON is written, and what says which library sends it and which compressions it understands.
+OF_THE_BODY = {"content-length"}
+OF_THE_SENDER = {"user-agent", "accept-encoding"}
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +61,36 @@ def receiver(server: Receiver) -> Receiver:
     return server
 
 
+@pytest.fixture(params=["http.client", "requests"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have every request leave through one of the two libraries, and return its name."""
+    if request.param == "requests":
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # not for the receiver, which is in NO_PROXY
+    return str(request.param)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no configuration file or proxy of the developer's own be found."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in [*os.environ]:
+        if name.lower().endswith("_proxy") or name.endswith("_CA_BUNDLE") or name == "NETRC":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
 def sent_by(send: Callable[[], object], receiver: Receiver) -> Request:
     """Return the one request that `send` makes."""
+    (request,) = all_sent_by(send, receiver)
+    return request
+
+
+def all_sent_by(send: Callable[[], object], receiver: Receiver) -> list[Request]:
+    """Return the requests that `send` makes."""
     seen = len(receiver.requests())
     send()
-    (request,) = receiver.requests()[seen:]
-    return request
+    return receiver.requests()[seen:]
 
 
 def sent_directly(document: dict[str, Any], receiver: Receiver) -> Request:
@@ -140,7 +166,11 @@ VARIABLES = {
 
 @pytest.mark.parametrize("case", VARIABLES)
 def test_same_request(
-    case: str, receiver: Receiver, recording: Callable[[dict[str, str]], Recorded], monkeypatch: pytest.MonkeyPatch
+    case: str,
+    library: str,
+    receiver: Receiver,
+    recording: Callable[[dict[str, str]], Recorded],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the same environment the direct way sends what openlineage-python sends: method, path, headers, event."""
     document = rich_event(recording)
@@ -151,9 +181,9 @@ def test_same_request(
     ours = sent_directly(document, receiver)
     theirs = sent_by_openlineage_python(document, receiver)
     assert (ours["method"], ours["path"]) == (theirs["method"], theirs["path"])
+    own = OF_THE_BODY if library == "requests" or "user" in case else OF_THE_BODY | OF_THE_SENDER
     headers = [
-        {name: value for name, value in request["headers"].items() if name not in OF_THE_CONNECTION}
-        for request in (ours, theirs)
+        {name: value for name, value in request["headers"].items() if name not in own} for request in (ours, theirs)
     ]
     assert headers[0] == headers[1]
     assert without_own_facets(ours["body"], document) == without_own_facets(theirs["body"], document)
@@ -197,11 +227,16 @@ def test_clone(receiver: Receiver) -> None:
     """A further backend sends the same with a connection of its own."""
     first = DirectHttpTransport(receiver.url, "lineage", "key-1")
     second = first.clone()
-    assert second._session is not first._session
     request = sent_by(lambda: second.emit(Document(EVENT)), receiver)
     assert (request["path"], request["headers"]["authorization"]) == ("/lineage", "Bearer key-1")
+    with closing(Scripted(EMPTY_ANSWER, answers=2)) as server:
+        first = DirectHttpTransport(server.url)
+        for transport in (first, first.clone(), first):
+            transport.emit(MARKED)
+        assert server.connections == 2
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_accepted(status: int, receiver: Receiver) -> None:
     """Every 2xx is a delivery."""
@@ -209,45 +244,49 @@ def test_accepted(status: int, receiver: Receiver) -> None:
     DirectHttpTransport(receiver.url).emit(Document(EVENT))
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 400, 401, 404, 409, 413, 422])
 def test_refused_for_good(status: int, receiver: Receiver) -> None:
     """A redirect that would lose the event and a client error are permanent errors with their status."""
     receiver.script({"times": 1, "status": status, "headers": {"Location": f"{receiver.url}/elsewhere"}})
     seen = len(receiver.requests())
-    with pytest.raises(requests.HTTPError) as caught:
+    with pytest.raises((AnswerError, requests.HTTPError)) as caught:
         DirectHttpTransport(receiver.url).emit(Document(EVENT))
     assert (status_of(caught.value), is_transient(caught.value)) == (status, False)
-    assert caught.value.response is not None
-    caught.value.response.close()
     assert [(request["method"], request["path"]) for request in receiver.requests()[seen:]] == [
         ("POST", "/api/v1/lineage")
     ]
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_refused_for_now(status: int, receiver: Receiver) -> None:
     """A transient status is raised after one attempt: there is one layer of retries, and it is not here."""
-    receiver.script({"status": status, "headers": {"Retry-After": "30"}})
+    receiver.script({"status": status, "headers": {"Retry-After": "30"}, "body": "come back\nlater"})
     seen = len(receiver.requests())
-    with pytest.raises(requests.HTTPError) as caught:
+    with pytest.raises((AnswerError, requests.HTTPError)) as caught:
         DirectHttpTransport(receiver.url).emit(Document(EVENT))
-    assert is_transient(caught.value)
+    error: Any = caught.value
+    assert is_transient(error)
+    assert error.response.headers.get("Retry-After") == "30"
+    assert describe(caught.value, Secrets()).endswith("/api/v1/lineage: come back later")
     assert len(receiver.requests()) == seen + 1
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("status", [307, 308])
 def test_redirect_that_keeps_the_post(status: int, receiver: Receiver) -> None:
     """A redirect that keeps the method and the body is followed, with the key where it stays on the host."""
     receiver.script(
         {"path": "/api/v1/lineage", "status": status, "headers": {"Location": f"{receiver.url}/elsewhere"}},
     )
-    seen = len(receiver.requests())
-    DirectHttpTransport(receiver.url, key="key-1").emit(Document(EVENT))
-    _, request = receiver.requests()[seen:]
+    backend = DirectHttpTransport(receiver.url, key="key-1")
+    *_, request = all_sent_by(lambda: backend.emit(Document(EVENT)), receiver)
     assert (request["method"], request["path"], json.loads(request["body"])) == ("POST", "/elsewhere", EVENT)
     assert request["headers"]["authorization"] == "Bearer key-1"
 
 
+@pytest.mark.usefixtures("library")
 def test_redirect_to_another_host(receiver: Receiver) -> None:
     """A redirect to another host does not take the key there."""
     elsewhere = Receiver()
@@ -260,13 +299,170 @@ def test_redirect_to_another_host(receiver: Receiver) -> None:
         elsewhere.stop()
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("action", ["reset", "partial", "garbage"])
 def test_broken_answer(action: Any, receiver: Receiver) -> None:
     """An answer that breaks off is a transient error."""
     receiver.script({"action": action})
-    with pytest.raises(requests.RequestException) as caught:
-        DirectHttpTransport(receiver.url).emit(Document(EVENT))
+    backend = DirectHttpTransport(receiver.url)
+    with pytest.raises(OSError) as caught:  # noqa: PT011  requests' own errors are OSErrors, too
+        backend.emit(Document(EVENT))
     assert is_transient(caught.value)
+    receiver.script()
+    backend.emit(Document(EVENT))
+
+
+ENVIRONMENTS: dict[str, dict[str, str]] = {
+    "nothing": {},
+    "no-proxy": {"NO_PROXY": "127.0.0.1"},
+    "empty-proxy": {"HTTP_PROXY": "", "https_proxy": ""},
+}
+PROXIED = {
+    "proxy": {"HTTP_PROXY": "http://127.0.0.1:1"},
+    "proxy-for-all": {"all_proxy": "http://127.0.0.1:1"},
+    "netrc": {"NETRC": "/dev/null"},
+    "no-such-bundle": {"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"},
+}
+
+
+@pytest.mark.parametrize("case", [*ENVIRONMENTS, *PROXIED])
+def test_library_by_environment(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy, a netrc file, and a wrong path of certificates are left to requests."""
+    for name, value in {**ENVIRONMENTS, **PROXIED}[case].items():
+        monkeypatch.setenv(name, value)
+    assert is_plain("https://127.0.0.1:1/api/v1/lineage") == (case in ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("name", [".netrc", "_netrc"])
+def test_library_with_a_netrc_file(name: str, tmp_path: Path, receiver: Receiver) -> None:
+    """Credentials in a netrc file of the home directory are found and sent."""
+    (tmp_path / name).write_text("machine 127.0.0.1 login etl password pw")
+    (tmp_path / name).chmod(0o600)
+    request = sent_by(lambda: DirectHttpTransport(receiver.url).emit(Document(EVENT)), receiver)
+    assert request["headers"]["authorization"] == "Basic ZXRsOnB3"
+
+
+@pytest.mark.parametrize(
+    ("url", "library"),
+    [
+        ("HTTP://MARQUEZ_api-1.crm.svc:5000", "http.client"),
+        ("https://marquez/base/?tenant=crm&x=1,2", "http.client"),
+        ("http://etl:pw@marquez", "requests"),
+        ("http://[::1]:5000", "requests"),
+        ("http://märquez", "requests"),
+        ("http://marquez/ä/", "requests"),
+        ("http://marquez/%7Euser/", "requests"),
+        ("http://marquez/a b/", "requests"),
+    ],
+)
+def test_library_by_url(url: str, library: str) -> None:
+    """A URL with credentials, or one that has to be encoded, is left to requests."""
+    assert is_plain(urljoin(url, "api/v1/lineage")) == (library == "http.client")
+
+
+class Scripted:
+    """A server that writes these pieces of an answer to each request, with a pause before each, and then hangs up."""
+
+    def __init__(self, *pieces: bytes, pause: float = 0, answers: int = 1) -> None:
+        self.pieces, self.pause, self.answers = pieces, pause, answers
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.connections = 0
+        self.hung_up = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no further connection."""
+        self.listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._answer_all, args=(connection,), daemon=True).start()
+
+    def _answer_all(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            for _ in range(self.answers):
+                self._answer(connection)
+        self.hung_up.set()
+
+    def _answer(self, connection: socket.socket) -> None:
+        received = b""
+        while not received.endswith(b"}}"):
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionError("the client hung up")
+            received += data
+        for piece in self.pieces:
+            time.sleep(self.pause)
+            connection.sendall(piece)
+
+
+EMPTY_ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_persistent_connection() -> None:
+    """Several events go through one connection."""
+    with closing(Scripted(EMPTY_ANSWER, answers=3)) as server:
+        backend = DirectHttpTransport(server.url)
+        for _ in range(3):
+            backend.emit(MARKED)
+        assert server.connections == 1
+
+
+@pytest.mark.usefixtures("library")
+def test_close() -> None:
+    """Closing ends the connection, and the next event opens another one."""
+    with closing(Scripted(EMPTY_ANSWER, answers=3)) as server:
+        backend = DirectHttpTransport(server.url)
+        for _ in range(2):
+            server.hung_up.clear()
+            backend.emit(MARKED)
+            backend.close()
+            assert server.hung_up.wait(10)
+        assert server.connections == 2
+
+
+def test_connection_that_was_closed_while_idle() -> None:
+    """A connection that the backend has closed in the meantime is replaced, and costs no attempt."""
+    with closing(Scripted(EMPTY_ANSWER)) as server:
+        backend = DirectHttpTransport(server.url)
+        for _ in range(3):
+            server.hung_up.clear()
+            backend.emit(MARKED)
+            assert server.hung_up.wait(10)
+        assert server.connections == 3
+
+
+def test_dribbling_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline is for the whole answer: one that comes byte by byte is given up."""
+    monkeypatch.setattr(connection, "_TIMEOUT", 0.3)
+    pieces = [b"HTTP/1.1 201 Created\r\n", *(b"X-%d: 1\r\n" % number for number in range(60))]
+    with closing(Scripted(*pieces, pause=0.1)) as server:
+        started = time.monotonic()
+        with pytest.raises(ConnectionError, match="TimeoutError") as caught:
+            DirectHttpTransport(server.url).emit(MARKED)
+        assert is_transient(caught.value)
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("head", "pieces"),
+    [
+        (b"Content-Length: 3000000", [b"x" * 3_000_000]),
+        (b"Transfer-Encoding: chunked", [b"20000\r\n" + b"x" * 0x20000 + b"\r\n"] * 3 + [b"0\r\n\r\n"]),
+        (b"Connection: close", [b"x" * 3_000_000]),
+    ],
+)
+def test_long_answer(head: bytes, pieces: list[bytes]) -> None:
+    """A long answer is a delivery by its status, is not read to its end, and the next event has its own answer."""
+    with closing(Scripted(b"HTTP/1.1 201 Created\r\n" + head + b"\r\n\r\n", *pieces)) as server:
+        backend = DirectHttpTransport(server.url)
+        for _ in range(2):
+            backend.emit(MARKED)
+        assert server.connections == 2
 
 
 def test_key_file(receiver: Receiver, tmp_path: Path) -> None:

@@ -151,10 +151,10 @@ def test_a_run_imports_nothing_heavy_on_the_job_s_thread(client: bool, receiver:
         with lineage_run("job") as run:
             run.add_output("s3://lake/accounts")
             flush(20)
-        names = ("requests", "openlineage", "attr", "yaml", "tenacity")
+        names = ("http", "requests", "openlineage", "attr", "yaml", "tenacity")
         print([name for name in names if name in importers], "MainThread" in map(importers.get, names))
         """,
         {**receiver.environ, **environ},
     )
-    assert finished.stdout == f"{['requests', *(['openlineage', 'attr', 'yaml'] if client else [])]} False\n"
+    assert finished.stdout == f"{['http', *(['requests', 'openlineage', 'attr', 'yaml'] if client else [])]} False\n"
     assert types(receiver.events()) == ["START", "COMPLETE"]

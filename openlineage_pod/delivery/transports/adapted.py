@@ -24,7 +24,8 @@ from openlineage.client.transport.kafka import KafkaTransport
 from openlineage.client.transport.transform import TransformTransport
 
 from openlineage_pod._stderr import write_stderr
-from openlineage_pod.delivery.transports.http import check_url, new_session
+from openlineage_pod.delivery.transports.http import check_url
+from openlineage_pod.delivery.transports.session import new_session
 
 if TYPE_CHECKING:
     from openlineage.client.transport import Transport

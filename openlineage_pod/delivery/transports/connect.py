@@ -35,8 +35,7 @@ def connect(environ: Mapping[str, str]) -> Transport | None:
     """
     try:
         with importing():
-            importlib.import_module("encodings.idna")  # requests imports these two for its first request
-            importlib.import_module("netrc")
+            importlib.import_module("encodings.idna")  # sockets import it for the first host name
             return _http_transport(environ) if _is_only_a_url(environ) else _client_transport(environ)
     except Exception as error:
         raise ConfigurationError(
@@ -56,7 +55,7 @@ def _is_only_a_url(environ: Mapping[str, str]) -> bool:
 
 
 def _http_transport(environ: Mapping[str, str]) -> Transport:
-    from openlineage_pod.delivery.transports.http import DirectHttpTransport  # deferred: it imports requests
+    from openlineage_pod.delivery.transports.http import DirectHttpTransport  # deferred: it imports http.client
 
     path = environ.get(environment.API_KEY_FILE)
     # Stripped: a secret that was made with echo ends in a line break, which no header can have.
