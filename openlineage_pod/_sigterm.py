@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded
+from openlineage_pod._threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,11 +61,12 @@ deferring_sigterm = _DeferringSigterm()
 
 
 class _Watch:
-    """The one watch of this process. `report` is called once, by whoever comes first, and must not raise."""
+    """The one watch of this process. `on_sigterm` is called once, by one thread, and must not raise."""
 
-    def __init__(self, report: Callable[[], None], limit: float) -> None:
-        self._report = report
+    def __init__(self, on_sigterm: Callable[[], None], limit: float) -> None:
+        self._on_sigterm = on_sigterm
         self._limit = limit
+        self._listens = False
         self._handled = threading.Lock()
         self._handler: int | None = None
 
@@ -74,29 +76,52 @@ class _Watch:
             return
         if self._handled.acquire(blocking=False):
             self._handler = threading.get_ident()
+            if not self._listens:
+                self._start_timer(signum)
             self._report_and_die(signum)
         elif self._handler != threading.get_ident():
             # The listening thread is reporting and will end the process; this one must not go on with the job.
             threading.Event().wait()
         # Else a second SIGTERM has interrupted the report: it goes on, and its time is limited.
 
-    def listen(self, pipe: int) -> None:
-        """Report and die in the main thread's place; the body of the listening thread."""
+    def start_listening(self, pipe: int) -> None:
+        """Start the thread that reads the numbers of signals from `pipe`.
+
+        Raises:
+            RuntimeError: The process may have no more threads.
+
+        """
+        start_thread(lambda: self._listen(pipe), "sigterm")
+        self._listens = True
+
+    def _listen(self, pipe: int) -> None:
+        """Report and die in the main thread's place, or limit the time that the main thread takes for it."""
         while data := os.read(pipe, 1):
             if data[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) != self.handle:
                 continue  # another signal, or by now another handler
             threading.Event().wait(_MAIN_THREAD_COMES)
             if self._handled.acquire(blocking=False):
+                self._start_timer(signal.SIGTERM)
                 self._report_and_die(signal.SIGTERM)
+            threading.Event().wait(self._limit)
+            _die_by(signal.SIGTERM)
+
+    def _start_timer(self, signum: int) -> None:
+        """Limit the time of the report, which may wait for a lock that the interrupted job holds, as of a log handler.
+
+        Only where the listening thread cannot do that: Python 3.12 refuses new threads once the exit has begun.
+        """
+
+        def kill() -> None:
+            threading.Event().wait(self._limit)
+            _die_by(signum)
+
+        with guarded("limit the time of the report"):
+            start_thread(kill, "sigterm-timer")
 
     def _report_and_die(self, signum: int) -> None:
-        # The report may wait for a lock that the interrupted job holds, such as that of one of its log handlers.
-        with guarded("limit the time of the report"):
-            timer = threading.Timer(self._limit, _die_by, (signum,))
-            timer.daemon = True
-            timer.start()
         try:
-            self._report()
+            self._on_sigterm()
         finally:  # also after a KeyboardInterrupt within the report
             _die_by(signum)
 
@@ -105,15 +130,15 @@ class _Watch:
 _pipe: tuple[int, int] | None = None
 
 
-def watch_sigterm(report: Callable[[], None], limit: float) -> None:
-    """Have `report` called when this process gets a SIGTERM, before it dies of it, `limit` seconds later at most.
+def watch_sigterm(on_sigterm: Callable[[], None], limit: float) -> None:
+    """Have `on_sigterm` called when this process gets a SIGTERM, before it dies of it, `limit` seconds later at most.
 
     Only on the main thread, where Python allows signal handlers, and only if the application has set none.
     """
     global _pipe  # noqa: PLW0603
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return
-    watch = _Watch(report, limit)
+    watch = _Watch(on_sigterm, limit)
     signal.signal(signal.SIGTERM, watch.handle)
     with guarded("listen to signals"):
         reading, writing = os.pipe()
@@ -125,8 +150,14 @@ def watch_sigterm(report: Callable[[], None], limit: float) -> None:
             os.close(reading)
             os.close(writing)
             return
+        try:
+            watch.start_listening(reading)
+        except RuntimeError:  # no more threads: nobody would read
+            signal.set_wakeup_fd(before)
+            os.close(reading)
+            os.close(writing)
+            raise
         _pipe = reading, writing
-        threading.Thread(target=watch.listen, args=(reading,), name="openlineage-pod-sigterm", daemon=True).start()
 
 
 def _die_by(signum: int) -> None:

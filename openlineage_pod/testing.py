@@ -54,6 +54,9 @@ class _Recorder:
     def clone(self) -> None:
         """Allow no parallel delivery, so that the events keep their order."""
 
+    def close(self) -> None:
+        """Keep what was recorded."""
+
 
 @contextmanager
 def record_events(environ: Mapping[str, str] | None = None) -> Iterator[Recorded]:

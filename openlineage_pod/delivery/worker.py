@@ -324,6 +324,8 @@ class _Worker:
                 if not run_id or workers.is_time_to_unpark():
                     self._unpark()
         workers.leave(self)
+        if self._transport is not None:
+            self._transport.close()
 
     def _timeout(self) -> float | None:
         if self._queue.parked:

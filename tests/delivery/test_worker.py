@@ -54,6 +54,9 @@ class Backend:
     def clone(self) -> None:
         """Allow one worker only."""
 
+    def close(self) -> None:
+        """Keep what was delivered."""
+
     def emit(self, document: Document) -> None:
         self.asked.set()
         self.answer.wait(30)
@@ -240,6 +243,9 @@ class Lanes:
     def clone(self) -> Lanes:
         self.connections += 1
         return self
+
+    def close(self) -> None:
+        """Keep what was delivered."""
 
     def emit(self, document: Document) -> None:
         self.answer.wait(30)

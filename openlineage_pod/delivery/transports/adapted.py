@@ -2,8 +2,6 @@
 
 - The retries of the HTTP transport (39 s per event on a hung backend) are off unless the user configured them: there
   is one retry layer, and it knows the deadline.
-- `async_http` is delivered by the HTTP transport: it reports neither failures nor their status, and its thread dies
-  with the process. Delivery already happens in the background here.
 - `console` is visible also in a job that configured no logging.
 - `kafka` waits for the broker's answer and raises what it refuses: it would only log that, and the event would be lost.
 """
@@ -16,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import attr
 from openlineage.client.serde import Serde
-from openlineage.client.transport.async_http import AsyncHttpTransport
 from openlineage.client.transport.composite import CompositeTransport
 from openlineage.client.transport.console import ConsoleConfig, ConsoleTransport, log
-from openlineage.client.transport.http import HttpConfig, HttpTransport
+from openlineage.client.transport.http import HttpTransport
 from openlineage.client.transport.kafka import KafkaTransport
 from openlineage.client.transport.transform import TransformTransport
 
@@ -41,8 +38,6 @@ def adapted(transport: Transport) -> Transport:
         transport.__dict__["transports"] = [adapted(child) for child in transport.transports]
     elif isinstance(transport, TransformTransport):
         transport.transport = adapted(transport.transport)
-    elif isinstance(transport, AsyncHttpTransport):
-        transport = _as_http(transport)
     elif isinstance(transport, ConsoleTransport):
         transport = _VisibleConsoleTransport.like(transport)
     elif isinstance(transport, KafkaTransport) and transport.producer is not None:
@@ -86,15 +81,6 @@ class _AskingProducer:
     def _answered(self, error: Any, _message: Any) -> None:
         if error is not None:
             self._refusals.append(error)
-
-
-def _as_http(transport: Any) -> HttpTransport:
-    transport.should_exit.set()  # its own thread has nothing to do
-    config = transport.config
-    same = ("url", "endpoint", "timeout", "verify", "auth", "compression", "custom_headers", "retry")
-    http = HttpTransport(HttpConfig(**{name: getattr(config, name) for name in same}))
-    http.name, http.priority = transport.name, transport.priority
-    return http
 
 
 class _VisibleConsoleTransport(ConsoleTransport):

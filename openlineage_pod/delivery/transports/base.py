@@ -29,6 +29,9 @@ class Transport(Protocol):
     def clone(self) -> Transport | None:
         """Return a further transport to use at the same time from another thread, or None if that is not possible."""
 
+    def close(self) -> None:
+        """Close the connection; it may be opened again by the next event."""
+
 
 def describe(error: BaseException, secrets: Secrets) -> str:
     """Return in one line what failed, with the backend's answer where there is one, and without any credential."""

@@ -88,7 +88,7 @@ class ClientTransport:
         with _discreet_loggers(Secrets.from_env(environ)):
             # Given a transport, the client builds none itself; the real one takes its place below.
             client = _Client(transport=NoopTransport(NoopConfig()))
-            config = _with_url(client.config.transport or {}, environ)
+            config = _without_async(_with_url(client.config.transport or {}, environ))
             if config.get("type"):
                 transport = _with_key_file(get_default_factory().create(config), environ)
             elif environ.get(environment.URL):
@@ -118,6 +118,10 @@ class ClientTransport:
         client = copy.copy(self._client)
         client.transport = prepared(HttpTransport(self._client.transport.config))
         return ClientTransport(client)
+
+    def close(self) -> None:
+        """Close what the transport holds."""
+        self._client.transport.close(0)
 
 
 class _Client(OpenLineageClient):
@@ -206,6 +210,27 @@ def _with_url(config: dict[str, Any], environ: Mapping[str, str]) -> dict[str, A
             return config
         return {**config, "transports": {**transports, "default_http": {**http, **transports.get("default_http", {})}}}
     return {**http, **config} if environ.get(f"{prefix}TYPE") == "async_http" else config
+
+
+def _without_async(config: Any) -> Any:
+    """Return the configuration of a transport with `http` in the place of `async_http`, also inside others.
+
+    `async_http` reports neither failures nor their status, and its thread dies with the process. It is not even made:
+    its constructor starts that thread, which Python 3.12 refuses once the exit has begun.
+    """
+    if not isinstance(config, dict):
+        return config
+    changed = dict(config)
+    if config.get("type") == "async_http":
+        changed["type"] = "http"
+    if "transport" in config:
+        changed["transport"] = _without_async(config["transport"])
+    children = config.get("transports")
+    if isinstance(children, dict):
+        changed["transports"] = {name: _without_async(child) for name, child in children.items()}
+    elif isinstance(children, list):
+        changed["transports"] = [_without_async(child) for child in children]
+    return changed
 
 
 def _with_key_file(transport: Any, environ: Mapping[str, str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,13 @@ def _http_transport(environ: Mapping[str, str]) -> Transport:
 
 
 def _client_transport(environ: Mapping[str, str]) -> Transport | None:
-    from openlineage_pod.delivery.transports.client import ClientTransport  # deferred: openlineage.client, 200 ms
-
+    # Releases before 1.37 log there, on stderr, that numpy is missing.
+    quiet = logging.getLogger("openlineage.client.serde")
+    quiet.disabled = True
+    try:
+        from openlineage_pod.delivery.transports.client import ClientTransport  # deferred: openlineage.client, 200 ms
+    finally:
+        quiet.disabled = False
     return ClientTransport.from_env(environ)
 
 
