@@ -1,11 +1,13 @@
 """Who we are and which version of the OpenLineage specification we write: every URL is formed here.
 
-Kept free of imports: `import openlineage_pod` pays for it at the start of every job.
+It imports nothing that Python has not loaded already: every job pays for it at `import openlineage_pod`.
 """
 
 from __future__ import annotations
 
-__all__ = ["EVENT_SCHEMA_URL", "PRODUCER", "__version__", "complete_facet", "facet"]
+from collections.abc import Mapping
+
+__all__ = ["EVENT_SCHEMA_URL", "PRODUCER", "__version__", "complete_facet", "facet", "is_facet"]
 
 __version__ = "0.1.0"
 
@@ -44,6 +46,11 @@ def _schema_url(definition: str) -> str:
 def facet(definition: str, **fields: object) -> dict[str, object]:
     """Return a facet of the named schema definition as JSON-ready data, with `_producer` and `_schemaURL`."""
     return {"_producer": PRODUCER, "_schemaURL": _schema_url(definition), **fields}
+
+
+def is_facet(value: object) -> bool:
+    """Return whether `value` can be a facet: a mapping, or an object of one of openlineage-python's attrs classes."""
+    return isinstance(value, Mapping) or hasattr(type(value), "__attrs_attrs__")
 
 
 def complete_facet(key: str, fields: dict[str, object]) -> dict[str, object]:

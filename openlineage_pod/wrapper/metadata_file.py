@@ -1,0 +1,139 @@
+"""The metadata file: the file of JSON lines in which a command describes its datasets and facets.
+
+`OPENLINEAGE_POD_REPORT` tells the command the path. The module imports little, because the command waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from openlineage_pod import environment
+from openlineage_pod.events.facets import is_facet
+from openlineage_pod.events.uuid7 import new_uuid7
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from logging import Logger
+
+    from openlineage_pod.core.run import LineageRun
+
+__all__ = ["TEMPORARY_DIRECTORIES", "make_metadata_file", "merge_metadata_file"]
+
+# The last one exists also where the root file system is read-only.
+TEMPORARY_DIRECTORIES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
+"""Where the file is made, in this order, if `TMPDIR` is not set or cannot be used."""
+
+# The end of the process must not wait for a huge file; what follows is ignored.
+_MAX_METADATA_BYTES = 16 * 1024 * 1024
+_DATASET_KINDS = ("input", "output")
+_KINDS = (*_DATASET_KINDS, "runFacet", "jobFacet")
+_DETAILS = {"schema", "rows", "size", "files", "facets"}
+_EXAMPLE_LINE = '{"output": "s3://lake/accounts", "rows": 10}'
+
+
+def make_metadata_file() -> str:
+    """Make an empty file with a name that nobody can guess, and return its path; empty if no directory allows it."""
+    # By hand: the import of tempfile would cost the command 6 ms.
+    for directory in filter(None, (os.environ.get(environment.TMPDIR), *TEMPORARY_DIRECTORIES)):
+        with suppress(OSError, ValueError):
+            path = os.path.join(os.path.abspath(directory), f"openlineage-pod-{new_uuid7()}.jsonl")
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            return path
+    return ""
+
+
+def merge_metadata_file(path: str, run: LineageRun, deadline: float) -> None:
+    """Add the datasets and facets that the command described to its run.
+
+    A line that cannot be used is one warning. Lines that are not read by the deadline are ignored, with a warning.
+
+    Args:
+        path: of the file.
+        run: of the command.
+        deadline: a time of `time.monotonic()`.
+
+    Raises:
+        OSError: The file cannot be read.
+
+    """
+    # Deferred: the command waits for the imports of this module, and runs already when the file is read.
+    from openlineage_pod._guard import logger
+    from openlineage_pod.datasets.dataset import dataset
+
+    for where, line in _read_lines(path, deadline, logger):
+        try:
+            entry = _parse(line, where)
+        except _UnusableLineError as error:
+            logger.warning("%s", error)
+            continue
+        if entry.unknown:
+            logger.warning("%s: unknown keys are ignored: %s", where, ", ".join(sorted(entry.unknown)))
+        if entry.kind in _DATASET_KINDS:
+            described = dataset(entry.value, **entry.details)
+            datasets = run._inputs if entry.kind == "input" else run._outputs
+            run._add(datasets, described, f"{entry.kind} ({where})")
+        else:
+            add_facet = run.add_run_facet if entry.kind == "runFacet" else run.add_job_facet
+            for key, facet in entry.value.items():
+                add_facet(key, facet)
+
+
+def _read_lines(path: str, deadline: float, logger: Logger) -> Iterator[tuple[str, str]]:
+    """Yield each line that is not empty, with its place, until the deadline."""
+    # Not blocking: the command may have put a pipe in the place of the file.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is no file any more")
+        size = os.fstat(descriptor).st_size
+        lines = file.read(min(size, _MAX_METADATA_BYTES)).split(b"\n")
+        is_cut = size > _MAX_METADATA_BYTES
+    if is_cut:
+        del lines[-1]
+    for number, line in enumerate(lines, 1):
+        if time.monotonic() > deadline:
+            is_cut, lines = True, lines[: number - 1]
+            break
+        if line.strip():
+            yield f"line {number} of {environment.REPORT}", line.decode("utf-8", "replace")
+    if is_cut:
+        logger.warning("%s is too long; what follows line %d is ignored", environment.REPORT, len(lines))
+
+
+class _UnusableLineError(ValueError):
+    """A line that cannot be used; the message names its place and shows a right one."""
+
+
+class _Entry(NamedTuple):
+    """What one line describes: a dataset with its details, or facets by their keys. `unknown` keys are ignored."""
+
+    kind: str
+    value: Any
+    details: dict[str, Any]
+    unknown: set[str]
+
+
+def _parse(line: str, where: str) -> _Entry:
+    try:
+        described = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _UnusableLineError(f"{where} is no JSON ({error}) and ignored. Example: {_EXAMPLE_LINE}") from error
+    kinds = [kind for kind in _KINDS if isinstance(described, dict) and kind in described]
+    if len(kinds) != 1:
+        raise _UnusableLineError(
+            f"{where} has none or several of input, output, runFacet and jobFacet, and is ignored. "
+            f"Example: {_EXAMPLE_LINE}"
+        )
+    (kind,) = kinds
+    value = described.pop(kind)
+    if kind in _DATASET_KINDS:
+        details = {key: item for key, item in described.items() if key in _DETAILS}
+        return _Entry(kind, value, details, described.keys() - _DETAILS)
+    if not isinstance(value, dict) or not all(key and is_facet(facet) for key, facet in value.items()):
+        raise _UnusableLineError(f'{where}: {kind} is no object of facets, such as {{"nominalTime": {{…}}}}')
+    return _Entry(kind, value, {}, set())
