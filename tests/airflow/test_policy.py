@@ -11,7 +11,7 @@ from typing import Any
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import dataset_version_dataset
 
-from openlineage_pod.airflow import policy as airflow_policy
+from openlineage_pod.airflow.task import declared_dataset
 
 _LOOK = """
 import sys
@@ -41,6 +41,6 @@ def test_facets_of_a_declared_dataset() -> None:
         "checked": {"times": [date(2026, 1, 2)]},
         "version": dataset_version_dataset.DatasetVersionDatasetFacet("7"),
     }
-    entry = airflow_policy._dataset(Dataset("s3://lake", "in", facets=facets), "inputs")
+    entry = declared_dataset(Dataset("s3://lake", "in", facets=facets), "inputs")
     assert json.loads(json.dumps(entry))["facets"]["checked"] == {"times": ["2026-01-02"]}
     assert entry["facets"]["version"]["datasetVersion"] == "7"
