@@ -10,7 +10,7 @@ import os
 import stat
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from openlineage_pod import environment
 from openlineage_pod.events.facets import is_facet
@@ -67,19 +67,19 @@ def merge_metadata_file(path: str, run: LineageRun, deadline: float) -> None:
 
     for where, line in _read_lines(path, deadline, logger):
         try:
-            entry = _parse(line, where)
+            kind, value, details = _parse(line, where)
         except _UnusableLineError as error:
             logger.warning("%s", error)
             continue
-        if entry.unknown:
-            logger.warning("%s: unknown keys are ignored: %s", where, ", ".join(sorted(entry.unknown)))
-        if entry.kind in _DATASET_KINDS:
-            described = dataset(entry.value, **entry.details)
-            datasets = run._inputs if entry.kind == "input" else run._outputs
-            run._add(datasets, described, f"{entry.kind} ({where})")
+        if kind in _DATASET_KINDS:
+            if unknown := details.keys() - _DETAILS:
+                logger.warning("%s: unknown keys are ignored: %s", where, ", ".join(sorted(unknown)))
+            described = dataset(value, **{key: item for key, item in details.items() if key not in unknown})
+            datasets = run._inputs if kind == "input" else run._outputs
+            run._add(datasets, described, f"{kind} ({where})")
         else:
-            add_facet = run.add_run_facet if entry.kind == "runFacet" else run.add_job_facet
-            for key, facet in entry.value.items():
+            add_facet = run.add_run_facet if kind == "runFacet" else run.add_job_facet
+            for key, facet in value.items():
                 add_facet(key, facet)
 
 
@@ -109,16 +109,8 @@ class _UnusableLineError(ValueError):
     """A line that cannot be used; the message names its place and shows a right one."""
 
 
-class _Entry(NamedTuple):
-    """What one line describes: a dataset with its details, or facets by their keys. `unknown` keys are ignored."""
-
-    kind: str
-    value: Any
-    details: dict[str, Any]
-    unknown: set[str]
-
-
-def _parse(line: str, where: str) -> _Entry:
+def _parse(line: str, where: str) -> tuple[str, Any, dict[str, Any]]:
+    """Return the kind of a line, its value (a dataset, or facets by their keys), and its other keys."""
     try:
         described = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -131,9 +123,7 @@ def _parse(line: str, where: str) -> _Entry:
         )
     (kind,) = kinds
     value = described.pop(kind)
-    if kind in _DATASET_KINDS:
-        details = {key: item for key, item in described.items() if key in _DETAILS}
-        return _Entry(kind, value, details, described.keys() - _DETAILS)
-    if not isinstance(value, dict) or not all(key and is_facet(facet) for key, facet in value.items()):
+    is_facets = isinstance(value, dict) and all(key and is_facet(facet) for key, facet in value.items())
+    if kind not in _DATASET_KINDS and not is_facets:
         raise _UnusableLineError(f'{where}: {kind} is no object of facets, such as {{"nominalTime": {{…}}}}')
-    return _Entry(kind, value, {}, set())
+    return kind, value, described
