@@ -6,7 +6,7 @@ from openlineage_pod import dataset
 
 
 def test_column_lineage() -> None:
-    """Column lineage names for each column the datasets and columns it comes from, by their official names."""
+    """Each column has the datasets, with their official names, and the columns that it comes from."""
     found = dataset(
         "s3://lake/a", column_lineage={"id": [("postgresql://warehouse/crm.public.accounts", "account_id")]}
     )

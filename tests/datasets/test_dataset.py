@@ -32,7 +32,7 @@ def test_openlineage_class(kind: Any) -> None:
 @pytest.mark.parametrize("facets", [7, {"schema": 7}, {"schema": []}])
 @pytest.mark.parametrize("kind", ["facets", "inputFacets", "outputFacets"])
 def test_facets_that_are_none(kind: str, facets: Any) -> None:
-    """A facet of OpenLineage's JSON form that is no object is a problem, and left out; the dataset stays."""
+    """A facet in OpenLineage's JSON form that is not an object is a problem and left out; the dataset stays."""
     found = dataset({"namespace": "a", "name": "b", kind: facets}, rows=1)
     (problem,) = found.problems
     assert "no object" in problem
@@ -53,7 +53,7 @@ def test_statistics_by_side() -> None:
 
 
 def test_rows_that_are_no_number() -> None:
-    """A wrong count is a problem and costs neither the dataset nor the other counts."""
+    """A wrong count is a problem; the dataset and the other counts stay."""
     found = dataset("s3://lake/a", rows="many", size=4)  # type: ignore[arg-type]
     assert len(found.problems) == 1
     assert found.statistics == {"size": 4}

@@ -50,7 +50,7 @@ ACCOUNTS = "postgres://warehouse:5432/crm.public.accounts"
     ],
 )
 def test_uri(uri: str, namespace: str, name: str) -> None:
-    """A URI becomes namespace and name after OpenLineage's naming specification, without user, password or query."""
+    """A URI becomes namespace and name by OpenLineage's naming specification, without user, password or query."""
     found = dataset(uri)
     assert (found.namespace, found.name, found.problems) == (namespace, name, ())
 
@@ -79,7 +79,7 @@ def test_relative_path_and_path_object() -> None:
     ],
 )
 def test_not_understood(source: Any, says: str) -> None:
-    """What names no dataset is a problem that says why and shows a right one; it never raises and leaks no password."""
+    """A source that names no dataset is a problem with the reason; it never raises and shows no password."""
     found = dataset(source, rows=1)
     (problem,) = found.problems
     assert says in problem

@@ -1,4 +1,4 @@
-"""Schemas from whatever carries names and types of columns."""
+"""Schemas from anything that carries names and types of columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ACCOUNTS = "postgres://warehouse:5432/crm.public.accounts"
 
 
 class Typed:
-    """A column's type that prints itself, as numpy's and pyarrow's do."""
+    """A column's type that prints its name, like the types of numpy and pyarrow."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -25,7 +25,7 @@ class Typed:
 
 
 class Frame:
-    """A stand-in with the attributes that a frame of some library has."""
+    """A stand-in with the attributes of a frame of some library."""
 
     def __init__(self, **attributes: Any) -> None:
         vars(self).update(attributes)
@@ -42,7 +42,7 @@ class Frame:
     ],
 )
 def test_schema(schema: Any) -> None:
-    """The schema comes from whatever carries names and types."""
+    """A schema comes from anything that carries names and types."""
     found = dataset(ACCOUNTS, schema=schema)
     assert found.problems == ()
     assert found.facets["schema"]["fields"] == [{"name": "id", "type": "int64"}, {"name": "name", "type": "string"}]

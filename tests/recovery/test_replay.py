@@ -48,7 +48,7 @@ class Replayed(NamedTuple):
 
 
 class Setting:
-    """A backend, and a folder for what is to be replayed."""
+    """A backend, and a folder for spools, files and logs."""
 
     def __init__(self, receiver: Receiver, folder: Path) -> None:
         self.receiver = receiver
@@ -63,7 +63,7 @@ class Setting:
         return str(path)
 
     def left_behind(self, *events: Event) -> str:
-        """Put events into the spool as a process that has ended."""
+        """Put events into the spool in the name of a process that has ended."""
         spool = Spool(str(self.spool), 1 << 20)
         for one in events:
             spool.write(one)
@@ -116,7 +116,7 @@ FORMATS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("size", [0, 40_000], ids=["one-line", "parts"])
 @pytest.mark.parametrize("how", FORMATS)
 def test_log(how: str, size: int, setting: Setting) -> None:
-    """Last-resort lines are found in a log of any kind, whole and in parts, with what surrounds them."""
+    """Last-resort lines are found in a log of any kind, whole and in parts, with any text around them."""
     events = [event(1, size=size), event(2, size=size)]
     printed = [FORMATS[how](line) for line in lines(*events)]
     path = setting.file("INFO - a line of the job", *printed, '{"event": "done"}', "", "{not json")
@@ -125,7 +125,7 @@ def test_log(how: str, size: int, setting: Setting) -> None:
 
 
 def test_line_ends_and_text_behind(setting: Setting) -> None:
-    """Windows line ends, colour codes and text behind the event do not hurt."""
+    """Windows line ends, colour codes and text behind the event are accepted."""
     (first,), parts = lines(event(1)), lines(event(2, size=40_000))
     path = setting.file(f"\x1b[31m{first}\x1b[0m", *parts, f"{lines(event(3))[0]} and more", end="\r\n")
     assert setting.replay(path).status == 0
@@ -141,7 +141,7 @@ def test_reader_that_strips_lines(setting: Setting) -> None:
 
 
 def cut(line: str, *at: int) -> list[str]:
-    """Return a line as a container runtime writes it that splits it at these places."""
+    """Return the lines of a container runtime that splits a line at these places."""
     places = [0, *at, len(line)]
     texts = [line[start:end] for start, end in zip(places, places[1:], strict=False)]
     return [f"{STAMP} stderr {'F' if text is texts[-1] else 'P'} {text}" for text in texts]
@@ -182,7 +182,7 @@ def test_parts_in_another_order(setting: Setting) -> None:
 
 
 def test_missing_part(setting: Setting) -> None:
-    """An event of which a part is missing is a problem that names it, and the others are sent."""
+    """An event with a missing part is a problem that names the event, and the others are sent."""
     printed = lines(event(1, size=40_000))
     result = setting.replay(setting.file(*printed[:-1], *lines(event(2))))
     assert result.status == 1
@@ -207,7 +207,7 @@ def test_prefix_without_an_event(text: str, setting: Setting) -> None:
 
 
 def test_file_of_events(setting: Setting) -> None:
-    """A file with one event a line is sent; lines that are no events are passed over."""
+    """A file with one event a line is sent; other lines are skipped."""
     texts = [json.dumps(event(1)), "", "# comment", json.dumps({"a": 1}), json.dumps([1]), json.dumps(event(2))]
     assert setting.replay(setting.file(*texts)) == (0, "", "2 sent, 0 rejected, 0 left, 0 problems\n")
     assert setting.receiver.events() == [event(1), event(2)]
@@ -225,7 +225,7 @@ def test_event_that_quotes_the_prefix(where: str, setting: Setting) -> None:
 
 
 def test_oldest_first(setting: Setting) -> None:
-    """Events of all sources are sent in the order of their times, and of the same time in the order found."""
+    """Events of all sources are sent by time, and events of the same time in the order found."""
     spool = setting.left_behind(event(3), event(1))
     path = setting.file(*lines(event(4), event(2), event(2, "RUNNING"), event(2, "COMPLETE")))
     assert setting.replay(spool, path).status == 0
@@ -240,7 +240,7 @@ def test_oldest_first(setting: Setting) -> None:
 
 
 def test_each_once(setting: Setting) -> None:
-    """An event found in a spool, twice in a log, in parts and in a file is sent once, and goes from the spool."""
+    """An event in a spool, twice in a log, in parts and in a file is sent once, and leaves the spool."""
     one, large = event(1), event(2, size=40_000)
     spool = setting.left_behind(one, large)
     log = setting.file(*lines(one, one), *lines(large), *lines(large))
@@ -251,7 +251,7 @@ def test_each_once(setting: Setting) -> None:
 
 
 def test_each_line_twice(setting: Setting) -> None:
-    """A log in which each line stands twice, as after a broken connection to the pod, holds the event once."""
+    """A log with each line twice, which happens after a broken connection to the pod, holds the event once."""
     one = event(1, size=40_000)
     doubled = [line for line in lines(one) for _ in range(2)]
     assert setting.replay(setting.file(*doubled)) == (0, "", "1 sent, 0 rejected, 0 left, 0 problems\n")
@@ -266,7 +266,7 @@ def test_events_of_one_run_are_several(setting: Setting) -> None:
 
 
 def test_spool(setting: Setting) -> None:
-    """What the dead have left in a spool is sent and deleted."""
+    """The events of dead processes in a spool are sent and deleted."""
     spool = setting.left_behind(event(1), event(2))
     assert setting.replay(spool) == (0, "", "2 sent, 0 rejected, 0 left, 0 problems\n")
     assert setting.receiver.events() == [event(1), event(2)]
@@ -275,7 +275,7 @@ def test_spool(setting: Setting) -> None:
 
 
 def test_spool_of_a_living_process(setting: Setting) -> None:
-    """The events of a process that still runs are left to it, which is told; once it is dead they are sent."""
+    """The events of a running process are left to it, with a message; when it is dead they are sent."""
     setting.left_behind(event(3))
     with another_process(setting.spool, 1, 2) as process:
         result = setting.replay(str(setting.spool))
@@ -298,7 +298,7 @@ spool.write(to_document(draft(1, "COMPLETE")))
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_end_whose_will_is_still_there(status: int, setting: Setting) -> None:
-    """A process killed after the end of its run was sent or refused, its will not yet taken back, adds no FAIL."""
+    """A fallback event that a killed process left after its terminal event adds no FAIL."""
     setting.receiver.script({"status": status})
     with another_process(setting.spool, 1, then=HANDED_OVER) as process:
         setting.replay(str(setting.spool))
@@ -312,7 +312,7 @@ def test_end_whose_will_is_still_there(status: int, setting: Setting) -> None:
 
 
 def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the end of a killed process's run cannot be put into the spool, that is a problem; later it is sent."""
+    """The end of a killed process's run that cannot be spooled is a problem, and is sent later."""
 
     def full(*_args: Any, **_how: Any) -> None:
         raise OSError("No space left on device")
@@ -333,7 +333,7 @@ def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.Monkey
 
 
 def test_spool_that_somebody_delivers_from(setting: Setting) -> None:
-    """A spool from which another process delivers at the moment is a problem that says so, and nothing is sent."""
+    """A spool whose drain lock another process holds is a problem, and nothing is sent."""
     setting.left_behind(event(3))
     drains = "draining = spool.left_behind(); draining.__enter__()"
     with another_process(setting.spool, then=drains):
@@ -344,7 +344,7 @@ def test_spool_that_somebody_delivers_from(setting: Setting) -> None:
 
 
 def test_no_spool(setting: Setting) -> None:
-    """A directory that is no spool is a problem, and stays as it is."""
+    """A directory that is not a spool is a problem, and stays as it is."""
     (setting.folder / "other").mkdir()
     result = setting.replay(str(setting.folder / "other"))
     assert (result.status, names(setting.folder / "other")) == (1, [])
@@ -352,7 +352,7 @@ def test_no_spool(setting: Setting) -> None:
 
 
 def test_foreign_files_in_a_spool(setting: Setting) -> None:
-    """Files in a spool that are no events are problems; they are kept, and the events are sent."""
+    """Other files than events in a spool are problems; they are kept, and the events are sent."""
     spool = setting.left_behind(event(1))
     for name, text in {
         "torn": '{"run":',
@@ -370,7 +370,7 @@ def test_foreign_files_in_a_spool(setting: Setting) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_left_in_the_spool(setting: Setting) -> None:
-    """An event that is not accepted stays in the spool, and so do the later ones of its run; the others are sent."""
+    """An event that is not accepted stays in the spool with the later ones of its run; the others are sent."""
     spool = setting.left_behind(event(1), event(2), event(1, "COMPLETE", second=3), event(4))
     setting.receiver.script({"job": "job_1", "event_type": "START", "status": 503})
     result = setting.replay(spool)
@@ -385,7 +385,7 @@ def test_left_in_the_spool(setting: Setting) -> None:
 
 
 def test_refused_for_good(setting: Setting) -> None:
-    """A refused event is told with the answer, kept in rejected/ beside it, and the others of its run are sent."""
+    """A rejected event is printed and kept in rejected/ with the answer; the others of its run are sent."""
     spool = setting.left_behind(event(1), event(1, "COMPLETE", second=2))
     setting.receiver.script({"event_type": "START", "status": 422, "body": "no such job"})
     result = setting.replay(spool)
@@ -401,7 +401,7 @@ def test_refused_for_good(setting: Setting) -> None:
 
 
 def test_rejected_again(setting: Setting) -> None:
-    """The files of rejected/ can be replayed when the backend has been mended, and stay where they are."""
+    """The files of rejected/ can be replayed when the backend is repaired, and stay where they are."""
     spool = setting.left_behind(event(1), event(2))
     setting.receiver.script({"status": 400})
     assert setting.replay(spool).status == 1
@@ -413,7 +413,7 @@ def test_rejected_again(setting: Setting) -> None:
 
 
 def test_refused_from_a_log(setting: Setting) -> None:
-    """An event from a log that is refused is told with its place, and the log stays as it is."""
+    """A rejected event from a log is printed with its place, and the log stays as it is."""
     path = setting.file("text", *lines(event(1)))
     before = Path(path).read_text()
     setting.receiver.script({"status": 400})
@@ -424,7 +424,7 @@ def test_refused_from_a_log(setting: Setting) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_no_credential_in_messages(setting: Setting, tmp_path: Path) -> None:
-    """What a backend answers is shown without the key, also where it quotes it."""
+    """The answer of a backend is printed without the key that it quotes."""
     setting.receiver.script({"status": 400, "body": "no access with key-1-of-mine"})
     err = io.StringIO()
     environ = {**setting.receiver.environ, "OPENLINEAGE_API_KEY": "key-1-of-mine"}
@@ -453,7 +453,7 @@ def test_dry_run(setting: Setting) -> None:
 
 
 def test_dry_run_moves_nothing(setting: Setting) -> None:
-    """A dry run tells of files that are no events, and leaves them where they are."""
+    """A dry run prints which files are not events, and moves none of them."""
     spool = setting.left_behind(event(1))
     (setting.spool / "new" / "torn").write_text('{"run":')
     before = names(setting.spool / "new")
@@ -470,14 +470,14 @@ def test_unreadable_paths(setting: Setting) -> None:
 
 
 def test_bytes_that_are_no_text(setting: Setting) -> None:
-    """A log with bytes of another encoding is read all the same."""
+    """A log with bytes of another encoding is read."""
     path = setting.file(*lines(event(1)))
     Path(path).write_bytes(b"caf\xe9 \xff\x00\n" + Path(path).read_bytes() + b"\x80")
     assert setting.replay(path) == (0, "", "1 sent, 0 rejected, 0 left, 0 problems\n")
 
 
 def test_no_transport(setting: Setting) -> None:
-    """Without a transport nothing is sent, the reason is told, and everything stays."""
+    """Without a transport nothing is sent, the reason is printed, and everything stays."""
     out, err = io.StringIO(), io.StringIO()
     assert replay([setting.left_behind(event(1))], {}, out=out, err=err) == 1
     assert "OPENLINEAGE_URL" in err.getvalue()
@@ -497,7 +497,7 @@ def test_broken_transport(setting: Setting) -> None:
 
 
 def test_nothing_found(setting: Setting) -> None:
-    """A log without any event is no failure, and needs no transport."""
+    """A log without events is not a failure, and needs no transport."""
     err = io.StringIO()
     assert replay([setting.file("text")], {}, out=io.StringIO(), err=err) == 0
     assert err.getvalue() == "0 sent, 0 rejected, 0 left, 0 problems\n"

@@ -13,16 +13,16 @@ NAME = "OPENLINEAGE_POD_REPORT"
 
 
 class Reported:
-    """A command that is reported in this process; what it tells is written by hand."""
+    """A command that is reported in this process; the test writes its metadata file."""
 
     def __init__(self) -> None:
         plan = make_plan(["/usr/bin/load"], RunOptions())._replace(runtime=existing_runtime())
         self.path = Path(plan.environs[0][NAME])
         self.reporting = BackgroundReporter(plan, RunOptions())
-        self.reporting.wait_until_made()  # the time of START is to be before all that follows
+        self.reporting.wait_until_made()  # START must have an earlier time than everything that follows
 
     def clean_up(self) -> None:
-        """Remove what the command has put in the place of the file."""
+        """Remove whatever the test has put in the place of the file."""
         if self.path.is_dir():
             self.path.rmdir()
         else:

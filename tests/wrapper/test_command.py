@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 def test_stop_signal_while_the_reporter_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal is noted also if the reporter is there between two looks."""
+    """A stop signal reaches a reporter that is finished between two questions."""
     noted: list[int] = []
 
     class Maker:
-        """The thread that makes the reporter; it comes to its end when somebody asks."""
+        """The thread that makes the reporter; it ends when it is asked whether it runs."""
 
         ident = None
 
         def __init__(self, **_: Any) -> None:
-            """Take what a thread takes."""
+            """Take the arguments of a thread."""
 
         def start(self) -> None:
-            """Begin."""
+            """Do nothing."""
 
         def is_alive(self) -> bool:
             reporting.reporter = reporter.Reporter.__new__(reporter.Reporter)
@@ -51,7 +51,7 @@ def test_stop_signal_while_the_reporter_is_being_made(monkeypatch: pytest.Monkey
 
 
 def test_reporter_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, swallowed: list[Exception]) -> None:
-    """The metadata file is gone at the end also where nobody reads it."""
+    """The metadata file is removed at the end even if nobody reads it."""
     monkeypatch.setattr(reporter, "new_run", None)
     reported = Reported()
     assert reported.path.exists()
@@ -89,7 +89,7 @@ USAGE_ERRORS = [
 
 @pytest.mark.parametrize("arguments", USAGE_ERRORS, ids=" ".join)
 def test_usage_errors(arguments: list[str], tmp_path: Path) -> None:
-    """Arguments that make no sense are exit status 2 and the usage, and start nothing."""
+    """Wrong arguments give exit status 2 and the usage, and start nothing."""
     finished = subprocess.run(
         [sys.executable, "-m", "openlineage_pod", *arguments],
         env={**os.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", "OPENLINEAGE_URL": "http://127.0.0.1:9"},
@@ -106,7 +106,7 @@ def test_usage_errors(arguments: list[str], tmp_path: Path) -> None:
 
 
 def test_help_of_run(tmp_path: Path) -> None:
-    """`run --help` says what there is."""
+    """`run --help` lists every option."""
     command = [sys.executable, "-m", "openlineage_pod", "run", "--help"]
     finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=20, check=False)
     assert (finished.returncode, finished.stderr) == (0, "")
@@ -123,7 +123,7 @@ def test_help_of_run(tmp_path: Path) -> None:
 
 
 def test_the_command_keeps_its_arguments(tmp_path: Path) -> None:
-    """Everything after the first -- is the command's, options of ours, further -- and bytes of no encoding too."""
+    """The command gets everything after the first --, even our own options, another -- and undecodable bytes."""
     arguments = [b"--", b"--help", b"--job-name", b"", b"two words", b"caf\xe9", b"-x", "ü".encode()]
     show = [sys.executable, "-I", "-S", "-c", "import os, sys; print([os.fsencode(a) for a in sys.argv[1:]])"]
     finished = subprocess.run(

@@ -30,8 +30,8 @@ def names(datasets: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{dataset['namespace']}/{dataset['name']}" for dataset in datasets]
 
 
-def test_report(reported: Reported, recorded: Recorded) -> None:
-    """Datasets and facets of every kind come into the terminal event, and the file is gone afterwards."""
+def test_every_kind_of_line(reported: Reported, recorded: Recorded) -> None:
+    """Datasets and facets of every kind are in the terminal event, and the file is removed."""
     assert (reported.path.stat().st_mode & 0o777, reported.path.read_text()) == (0o600, "")
     lines: list[dict[str, Any]] = [
         {"input": "postgres://warehouse/crm.public.accounts", "schema": {"id": "bigint"}, "rows": 3},
@@ -63,7 +63,7 @@ def test_report(reported: Reported, recorded: Recorded) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
 def test_ends_of_lines(end: str, reported: Reported, recorded: Recorded) -> None:
-    """Empty lines, the line ends of Windows and a last line without an end are all right."""
+    """Empty lines, the line ends of Windows and a last line without an end are accepted."""
     break_ = end or "\n"
     reported.path.write_bytes(f'{break_}{{"input": "s3://a/b"}}{break_} {break_}{{"output": "s3://c/d"}}{end}'.encode())
     reported.end()
@@ -117,27 +117,27 @@ def test_bad_line(
     swallowed: list[Exception],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A line that cannot be used is a warning that names its number, and costs none of the other lines."""
+    """A line that cannot be used is a warning with its number, and the other lines count."""
     reported.path.write_bytes(b'{"input": "s3://a/first"}\n\n' + line + b'\n{"output": "s3://a/last"}\n')
     reported.end()
     swallowed.clear()
     event = recorded.events[-1]
     assert names(event["inputs"])[:1] == ["s3://a/first"]
     assert names(event["outputs"])[-1:] == ["s3://a/last"]
-    if b'"deep"' not in line:  # a deep facet is cut off, and that is not the line's fault
+    if b'"deep"' not in line:  # a deep facet is cut off without a warning about the line
         warnings = [record.getMessage() for record in caplog.records]
         assert [warning for warning in warnings if f"line 3 of {NAME}" in warning], warnings
     assert not [record for record in caplog.records if f"line 1 of {NAME}" in record.getMessage()]
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "dangling"])
-def test_report_that_is_no_file(
+def test_path_that_is_no_file(
     kind: str,
     reported: Reported,
     swallowed: list[Exception],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A report that the command has taken away, or put something else in its place, costs no more than a warning."""
+    """A command that removes or replaces the file causes a warning at most."""
     reported.path.unlink()
     if kind == "directory":
         reported.path.mkdir()
@@ -149,15 +149,15 @@ def test_report_that_is_no_file(
     assert all(NAME in record.getMessage() for record in caplog.records)
 
 
-def test_empty_report(reported: Reported, caplog: pytest.LogCaptureFixture) -> None:
-    """A command that tells nothing is no cause for a warning."""
+def test_empty_file(reported: Reported, caplog: pytest.LogCaptureFixture) -> None:
+    """A command that writes nothing causes no warning."""
     reported.end()
     assert not reported.path.exists()
     assert caplog.records == []
 
 
-def test_large_report(reported: Reported, recorded: Recorded) -> None:
-    """Of 20,000 lines about some datasets each counts, within the time that the end may take."""
+def test_large_file(reported: Reported, recorded: Recorded) -> None:
+    """Each of 20,000 lines counts, within the time that the end may take."""
     with reported.path.open("w") as file:
         for number in range(20_000):
             file.write(f'{{"output": "s3://lake/part-{number % 100}", "rows": {number}}}\n')
@@ -169,8 +169,8 @@ def test_large_report(reported: Reported, recorded: Recorded) -> None:
     assert outputs[7]["outputFacets"]["outputStatistics"]["rowCount"] == 19_907
 
 
-def test_report_that_is_too_long(reported: Reported, recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
-    """Of a report that is larger than any event could be, the first lines count; a warning names the last of them."""
+def test_file_that_is_too_long(reported: Reported, recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
+    """The first lines of a huge file count, and a warning names the last of them."""
     reported.path.write_text('{"input": "s3://a/first"}\n\n' + " " * 16 * 1024 * 1024 + '{"output": "s3://a/last"}\n')
     reported.end()
     assert names(recorded.events[-1]["inputs"]) == ["s3://a/first"]
@@ -179,8 +179,8 @@ def test_report_that_is_too_long(reported: Reported, recorded: Recorded, caplog:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "endless", "growing"])
-def test_report_without_an_end(kind: str, tmp_path: Path) -> None:
-    """A report that is a pipe or an endless device, or still grows, does not hold up the end of the process."""
+def test_file_without_an_end(kind: str, tmp_path: Path) -> None:
+    """A pipe, an endless device or a growing file does not delay the end of the process."""
     replacing = {"pipe": "mkfifo", "endless": "ln -s /dev/zero", "growing": "growing"}[kind]
     growing = 'growing() { while :; do echo \'{"input": "s3://a/b"}\'; done >"$1" & sleep 0.2; }'
     script = f'{growing}; rm "${NAME}"; {replacing} "${NAME}"; exit 7'
@@ -193,14 +193,14 @@ def test_report_without_an_end(kind: str, tmp_path: Path) -> None:
         process.wait(timeout=12)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # also what makes the report grow
+            os.killpg(process.pid, signal.SIGKILL)  # the process that makes the file grow, too
         process.wait()
     assert process.returncode == 7
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="without root the wrapper cannot make a report unreadable for itself")
-def test_unreadable_report(tmp_path: Path) -> None:
-    """A report that may not be read is a warning."""
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file unreadable for itself")
+def test_unreadable_file(tmp_path: Path) -> None:
+    """A file that the wrapper may not read is a warning."""
     environ = {**os.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0.5", "TMPDIR": str(tmp_path)}
     tmp_path.chmod(0o777)
     without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
@@ -212,7 +212,7 @@ def test_unreadable_report(tmp_path: Path) -> None:
 
 
 def test_no_temporary_directory(tmp_path: Path) -> None:
-    """Where no report can be made the command runs all the same, and is not pointed at anybody else's."""
+    """A command without a metadata file runs, and does not get the path of another one."""
     environ = {**os.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", NAME: "/somebody/else's", "TMPDIR": "/proc"}
     source = (
         "import sys; from openlineage_pod.wrapper import metadata_file\n"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_counter_of_oom_kills(texts: list[str | None], count: int | None, tmp_path: Path) -> None:
-    """The counter of the first control group that has one is read, in the forms of both versions."""
+    """The count comes from the first file that has one, in the form of cgroup v1 or v2."""
     paths = [tmp_path / str(number) for number in range(len(texts))]
     for path, text in zip(paths, texts, strict=True):
         if text is not None:

@@ -62,7 +62,7 @@ def test_outcomes(  # noqa: PLR0917  parameters of one table
     state: str,
     part: str,
 ) -> None:
-    """Each way in which a command can end has its state, and a message that says why."""
+    """Each way to end has its state and a message with the reason."""
     options = RunOptions(abort_on=abort_on, complete_on=complete_on)
     outcome = reporter.outcome_of_command(Ended(code, stopped_by), options, oom=oom)
     assert outcome.state == state
@@ -72,14 +72,14 @@ def test_outcomes(  # noqa: PLR0917  parameters of one table
 
 @pytest.mark.parametrize("code", [126, 127])
 def test_outcome_of_a_command_that_could_not_be_started(code: int) -> None:
-    """It is a failure whatever the options say, and the message says why."""
+    """A command that could not be started is FAIL with the reason, whatever the options are."""
     ended = Ended(code, error="job.sh: Permission denied")
     outcome = reporter.outcome_of_command(ended, RunOptions(complete_on=(code,)), oom=False)
     assert (outcome.state, "job.sh: Permission denied" in outcome.message) == ("FAIL", True)
 
 
 def test_counter_that_rises(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> None:
-    """Only a rise of the counter while the command ran makes a 137 an OOM; without a counter none is denied."""
+    """A 137 is an OOM only if the count has risen; without a count the message says nothing about memory."""
     cases = (3, 3, "not for want of memory"), (3, 4, "(OOM)"), (None, None, "(SIGKILL)"), (None, 4, "(SIGKILL)")
     for before, after, part in cases:
         counts = iter([before, after])
@@ -103,7 +103,7 @@ def test_termination_log(
     monkeypatch: pytest.MonkeyPatch,
     recorded: Recorded,
 ) -> None:
-    """The reason of a failure is written where Kubernetes looks for it, if the file is there and empty."""
+    """The reason of a failure is written to the termination log if that exists and is empty."""
     path = tmp_path / "termination-log"
     if content is not None:
         path.write_text(content)
@@ -114,7 +114,7 @@ def test_termination_log(
 
 
 def test_termination_log_of_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> None:
-    """A command that succeeded leaves no last word."""
+    """A command that succeeded writes no termination message."""
     path = tmp_path / "termination-log"
     path.touch()
     monkeypatch.setattr(reporter, "TERMINATION_LOG", str(path))
@@ -126,7 +126,7 @@ def test_termination_log_of_a_success(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("kind", ["directory", "full", "pipe"])
 def test_termination_log_that_cannot_be_written(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A last word that cannot be written is none, no error, and no wait."""
+    """A termination log that cannot be written causes neither an error nor a wait."""
     path = tmp_path / "termination-log"
     if kind == "directory":
         path.mkdir()
@@ -138,7 +138,7 @@ def test_termination_log_that_cannot_be_written(kind: str, tmp_path: Path, monke
 
 @pytest.mark.parametrize("letter", ["x", "ü", "🚢"])
 def test_long_termination_message(letter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than 4096 bytes are written, and no half of a character."""
+    """At most 4096 bytes are written, and no character is cut in two."""
     path = tmp_path / "termination-log"
     path.touch()
     monkeypatch.setattr(reporter, "TERMINATION_LOG", str(path))
@@ -150,7 +150,7 @@ def test_long_termination_message(letter: str, tmp_path: Path, monkeypatch: pyte
 def test_termination_message_with_any_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Recorded
 ) -> None:
-    """A file name that is no text costs neither the termination message nor an event."""
+    """An undecodable file name prevents neither the termination message nor an event."""
     path = tmp_path / "termination-log"
     path.touch()
     monkeypatch.setattr(reporter, "TERMINATION_LOG", str(path))
@@ -165,7 +165,7 @@ def test_termination_message_with_any_bytes(
 def test_last_chance_that_is_not_taken(
     monkeypatch: pytest.MonkeyPatch, recorded: Recorded, swallowed: list[Exception]
 ) -> None:
-    """A run whose last chance cannot begin, or comes to nothing, is reported when its command ends."""
+    """A run whose last chance cannot start, or hangs, is reported when its command ends."""
 
     def no_thread(thread: threading.Thread) -> None:
         raise RuntimeError(f"can't start new thread: {thread.name}")
