@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# What asks the relay to end.
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The signals that stop the relay.
+_RELAY_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,10 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         at = arguments.index("--")
         own, separator, command = arguments[:at], True, arguments[at + 1 :]
     if own == ["run"] and command:
-        return _run(command, None)  # without argparse: the command starts 6 ms earlier
+        return _run(command, None)  # without argparse, whose import costs the command 6 ms
     if own[:1] == ["relay"]:
-        # It asks for them: as PID 1 it would never see those that come before that. Here there is no thread yet.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        # Blocked before any thread starts and before the slow imports: the kernel drops a signal for PID 1 that is
+        # neither handled nor blocked.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _RELAY_STOP_SIGNALS)
     parser = _parser()
     options, unknown = parser.parse_known_args(own)
     if options.command == "run" and not command:
@@ -42,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(command, options)
     if separator:
         parser.error(f"{options.command} takes no -- command")
-    # What follows is imported only by who needs it: the imports take longer than all else here.
+    # Each command imports only what it needs: the imports take longer than everything else here.
     try:
         settings = _read_settings()
         if options.command == "relay":
             from openlineage_pod.recovery.relay import relay
 
-            return relay(options.directory, settings, _STOP_SIGNALS)
+            return relay(options.directory, settings, _RELAY_STOP_SIGNALS)
         from openlineage_pod.recovery.replay import replay
 
         return replay(options.paths, os.environ, dry_run=options.dry_run)
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: list[str], options: argparse.Namespace | None) -> int:
-    from openlineage_pod.wrapper.command import RunOptions, run_command
+    from openlineage_pod.wrapper.command import run_command
+    from openlineage_pod.wrapper.plan import RunOptions
 
     given = {} if options is None else {field: getattr(options, field) for field in RunOptions._fields}
     try:
@@ -66,12 +68,12 @@ def _run(command: list[str], options: argparse.Namespace | None) -> int:
     except ConfigurationError as error:  # in strict mode
         print(f"openlineage-pod: {error}", file=sys.stderr)
         code = 2
-    # Without the interpreter's own end: the threads of the delivery are daemons, and the command's code is to be ours.
+    # Skip the interpreter's shutdown: nothing in it may change the exit code or wait for our daemon threads.
     os._exit(code)
 
 
 def _read_settings() -> Settings:
-    """Read the environment, and say what is wrong with it; raise that in strict mode."""
+    """Return the settings; log each problem as a warning, or raise the problems in strict mode."""
     from openlineage_pod._guard import logger
 
     settings = Settings.from_env()
@@ -86,7 +88,7 @@ def _read_settings() -> Settings:
 
 def seconds(text: str) -> float:
     value = float(text)
-    if not 0 <= value <= 1e6:  # noqa: PLR2004  nor infinite, nor no number
+    if not 0 <= value <= 1e6:  # noqa: PLR2004  false for nan, too
         raise ValueError(text)
     return value
 

@@ -16,7 +16,7 @@ from openlineage_pod.cli import main
 from openlineage_pod.events.facets import __version__
 from tests.delivery.test_spool import names
 from tests.integration.harness import Receiver
-from tests.test_replay import Setting, event, lines
+from tests.recovery.test_replay import Setting, event, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,10 +1,17 @@
-"""The last resort: an event as a line on stderr, from which it can be delivered later.
+"""The last resort: an event as one or more lines on stderr, from which it can be delivered later.
 
-Airflow carries a pod's log into its task log, so the line survives the pod.
+This module is the one home of the format: it writes the lines and reads them. Airflow carries a pod's log into its task
+log, so the lines survive the pod.
+
+| event | line |
+|---|---|
+| fits into one line | `OPENLINEAGE_POD_EVENT <json>` |
+| is longer | `OPENLINEAGE_POD_EVENT <part>/<parts> <run id>.<event type> <text>`; the texts joined are the JSON |
 """
 
 from __future__ import annotations
 
+import re
 import select
 from typing import TYPE_CHECKING
 
@@ -15,33 +22,75 @@ if TYPE_CHECKING:
 
     from openlineage_pod.events.document import Document
 
-__all__ = ["PREFIX", "print_event"]
+__all__ = ["PREFIX", "PartJoiner", "event_lines", "find_part", "is_marked", "print_event", "text_behind_prefix"]
 
 PREFIX = "OPENLINEAGE_POD_EVENT"
-# A longer line is more than one write to a pipe, and what the job writes at the same time could get into it (pipe(7)).
-# Room for the prefix is left.
+"""The mark of a last-resort line."""
+
+# The kernel writes at most PIPE_BUF bytes to a pipe in one piece (pipe(7)): into a longer line the job could write.
+# 256 bytes are left for the prefix.
 _MAX_TEXT = select.PIPE_BUF - 256
+# Not compiled here: jobs import this module to write lines, and only replay reads them.
+_PART = rf"{PREFIX} (?P<number>\d{{1,6}})/(?P<total>\d{{1,6}}) (?P<event>\S+) (?P<text>.*)"
+
+
+class PartJoiner:
+    """Joins the parts of long events. Several pods may write into one log at the same time."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], dict[int, str]] = {}
+        self._complete: dict[tuple[str, int], dict[int, str]] = {}
+
+    def join(self, part: re.Match[str]) -> str | None:
+        """Add what `find_part` has found; return the whole text of its event if this was the last missing part."""
+        number, text, key = int(part["number"]), part["text"], (part["event"], int(part["total"]))
+        if key not in self._open and self._complete.get(key, {}).get(number) == text:
+            return None  # the log holds each line twice, which happens after a broken connection to the pod
+        texts = self._open.setdefault(key, {})
+        texts[number] = text
+        if len(texts) < key[1]:
+            return None
+        self._complete[key] = self._open.pop(key)
+        return "".join(texts[number] for number in sorted(texts))
+
+    def incomplete(self) -> Iterator[str]:
+        """Yield one sentence for each event of which parts are missing."""
+        for (event, total), texts in self._open.items():
+            yield f"of event {event} there are {len(texts)} of {total} parts"
 
 
 def print_event(document: Document, deadline: float) -> bool:
-    """Write `document` to stderr as `OPENLINEAGE_POD_EVENT <json>`, and say whether that succeeded. Never raises.
+    """Write `document` to stderr, and return whether all of it was written. Never raises.
 
-    A longer event than a log line can hold is written in numbered parts,
-    `OPENLINEAGE_POD_EVENT <part>/<parts> <run id>.<event type> <text>`; the texts joined are the JSON.
-
-    `deadline` is a time of `time.monotonic()`: nobody may be reading the pipe behind stderr.
+    `deadline` is a time of `time.monotonic()`: it may be that nobody reads the pipe behind stderr.
     """
-    lines = "".join(f"{line}\n" for line in _lines(document))
+    lines = "".join(f"{line}\n" for line in event_lines(document))
     return write_stderr(lines, deadline)
 
 
-def _lines(document: Document) -> Iterator[str]:
+def event_lines(document: Document) -> Iterator[str]:
+    """Yield the lines of an event, without their ends."""
     text = document.body.decode()
     if len(text) <= _MAX_TEXT:
         yield f"{PREFIX} {text}"
         return
-    text = text.replace(" ", "\\u0020")  # within strings; some logs lose spaces at the ends of lines
+    text = text.replace(" ", "\\u0020")  # all spaces are within strings; some logs strip the ends of lines
     parts = [text[start : start + _MAX_TEXT] for start in range(0, len(text), _MAX_TEXT)]
     event = f"{document.run_id}.{document.event_type}"
     for number, part in enumerate(parts, 1):
         yield f"{PREFIX} {number}/{len(parts)} {event} {part}"
+
+
+def is_marked(text: str) -> bool:
+    """Return whether `text` has the prefix of a last-resort line anywhere."""
+    return PREFIX in text
+
+
+def find_part(text: str) -> re.Match[str] | None:
+    """Return a match for `PartJoiner.join` if `text` holds a part of a long event."""
+    return re.search(_PART, text)
+
+
+def text_behind_prefix(text: str) -> str:
+    """Return what follows the prefix in a marked text: for an event in one line its JSON, and perhaps more."""
+    return text.partition(PREFIX)[2]

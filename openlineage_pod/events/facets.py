@@ -1,9 +1,11 @@
 """Who we are and which version of the OpenLineage specification we write: every URL is formed here.
 
-Kept free of imports: `import openlineage_pod` pays for it at the start of every job.
+It imports nothing that Python has not loaded already: every job pays for it at `import openlineage_pod`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 __all__ = ["EVENT_SCHEMA_URL", "PRODUCER", "__version__", "complete_facet", "facet", "is_facet"]
 
@@ -46,6 +48,11 @@ def facet(definition: str, **fields: object) -> dict[str, object]:
     return {"_producer": PRODUCER, "_schemaURL": _schema_url(definition), **fields}
 
 
+def is_facet(value: object) -> bool:
+    """Return whether `value` can be a facet: a mapping, or an object of one of openlineage-python's attrs classes."""
+    return isinstance(value, Mapping) or hasattr(type(value), "__attrs_attrs__")
+
+
 def complete_facet(key: str, fields: dict[str, object]) -> dict[str, object]:
     """Return `fields` with `_producer` and `_schemaURL` added where they are missing.
 
@@ -55,8 +62,3 @@ def complete_facet(key: str, fields: dict[str, object]) -> dict[str, object]:
     known = _BY_KEY.get(key)
     schema = _schema_url(known) if known else f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/BaseFacet"
     return {"_producer": PRODUCER, "_schemaURL": schema, **fields}
-
-
-def is_facet(value: object) -> bool:
-    """Say whether `value` has the form of a facet: one of openlineage-python's objects, or a mapping."""
-    return hasattr(value, "items") or hasattr(type(value), "__attrs_attrs__")

@@ -1,6 +1,6 @@
-"""`openlineage-pod relay`: delivers from a spool what other processes put there, and ends the runs that they did not.
+"""`openlineage-pod relay`: deliver the events that other processes spooled, and end the runs of dead processes.
 
-It runs beside the job, as a sidecar of its pod or as an agent of its node, so it survives what kills the job.
+It runs in another container than the job, as a sidecar of the pod or as an agent of the node, so it survives the job.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ __all__ = ["relay"]
 
 _POLL = 0.2
 _POLL_WHILE_FAILING = 1.0
-# How long one event is tried again before the next run has its turn.
-_PATIENCE = 2.0
-# Of the grace period: what is left of it at the end, before the SIGKILL; and what the last deliveries may take.
-_RESERVE = 1.0
+# Seconds for the attempts to deliver one event before the next run gets its turn.
+_TURN_BUDGET = 2.0
+# Seconds of the grace period that stay unused before the SIGKILL.
+_EXIT_RESERVE = 1.0
+# Seconds of the grace period for the deliveries after the living processes had their time.
 _LAST_PASS = 2.0
-# How much longer a request under way is waited for.
-_LATE = 0.2
+# Seconds to wait for a request under way after its time is over.
+_REQUEST_WAIT = 0.2
 
 
 def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals]) -> int:
-    """Deliver what appears in the spool at `path` until told to stop, then what is left; return the exit status.
+    """Deliver the events in a spool until a stop signal, then the events that are left; return the exit status.
 
-    A run whose process has ended without a word gets the end that the process prepared for this case: ABORT if it was
-    asked to stop, else FAIL. After the signal, living processes have the grace period to report themselves; then
-    those runs are aborted whose processes were asked to stop. The whole never takes longer than the grace period.
+    A run whose process died without a terminal event gets the fallback event that the process left: ABORT if the
+    process was asked to stop, else FAIL. After the stop signal, living processes have the grace period to report their
+    own runs. Then the runs of processes that were asked to stop are aborted. All of this fits into the grace period.
 
     Args:
-        path: the spool directory; made where it is missing.
+        path: the spool directory; made if it does not exist.
         settings: the transport, the grace period and the limits.
-        stop_signals: what tells it to stop; the caller has blocked them, before there was any thread.
+        stop_signals: the signals that stop it; the caller has blocked them before it started any thread.
 
     Returns:
         0 if nothing is left in the spool, else 1.
@@ -69,13 +70,13 @@ def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals])
     worker = _Relay(spool, transport.emit, settings)
     thread = start_thread(worker.run, "relay")
     signal.sigwait(stop_signals)
-    end = time.monotonic() + settings.grace_period - min(_RESERVE, settings.grace_period / 2)
+    end = time.monotonic() + settings.grace_period - min(_EXIT_RESERVE, settings.grace_period / 2)
     worker.stop(end)
-    thread.join(max(0.0, end - time.monotonic()) + _LATE)
+    thread.join(max(0.0, end - time.monotonic()) + _REQUEST_WAIT)
     left = len(spool.entries()) + len(spool.unreported)
     spool.release()
     if left:
-        write_stderr(f"openlineage-pod relay: {left} events are left in {path}\n", time.monotonic() + _LATE)
+        write_stderr(f"openlineage-pod relay: {left} events are left in {path}\n", time.monotonic() + _REQUEST_WAIT)
     return 1 if left else 0
 
 
@@ -90,29 +91,29 @@ class _Relay:
         self._is_failing = False
 
     def stop(self, end: float) -> None:
-        """Have `run` come to its end, at the time `end` of `time.monotonic()` at the latest."""
+        """Make `run` return, at `end` (a time of `time.monotonic()`) at the latest."""
         self._end = end
         self._retry.close(end)
         self._stopping.set()
 
     def run(self) -> None:
-        """Deliver until stopped, then what is left."""
+        """Deliver until `stop` is called, then the events that are left."""
         while not self._stopping.is_set():
             with guarded("relay"):
                 self._pass()
             self._stopping.wait(_POLL_WHILE_FAILING if self._is_failing else _POLL)
-        # The last pass is also for the runs of processes that were asked to stop and still live: they get no other end.
+        # The last pass also ends the runs of processes that were asked to stop and still live: nobody else will.
         last_call = self._end - min(_LAST_PASS, max(0.0, self._end - time.monotonic()) / 2)
         with guarded("relay the rest"):
             while self._spool.is_in_use() and time.monotonic() < last_call:
                 self._pass()
                 time.sleep(min(_POLL, max(0.0, last_call - time.monotonic())))
-            # Another process may be delivering, and may stop before it has come to everything.
+            # Another process may hold the drain lock, and may stop before it has delivered everything.
             while not self._pass(all_of_them=True) and self._spool.is_in_use() and time.monotonic() < self._end:
                 time.sleep(min(_POLL, max(0.0, self._end - time.monotonic())))
 
     def _pass(self, *, all_of_them: bool = False) -> bool:
-        """Deliver what there is; say whether nobody else was delivering."""
+        """Deliver the events that are there; return False if another process holds the drain lock."""
         with self._spool.left_behind(all_of_them=all_of_them) as entries:
             failure = drain(self._spool, entries or [], self._deliver, self._secrets, self._stopping.is_set)
         if failure is None:
@@ -123,4 +124,4 @@ class _Relay:
         return entries is not None
 
     def _deliver(self, document: Document) -> None:
-        self._retry.call(lambda: self._emit(document), lambda _error: None, _PATIENCE)
+        self._retry.call(lambda: self._emit(document), lambda _error: None, _TURN_BUDGET)

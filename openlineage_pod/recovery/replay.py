@@ -1,4 +1,4 @@
-"""Replay: deliver the events that lie in spools, in files of events, or as last-resort lines in logs."""
+"""`openlineage-pod replay`: deliver the events in spools, in files of events, and in the last-resort lines of logs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from openlineage_pod.delivery.spool import Entry
     from openlineage_pod.delivery.transports.base import Transport
 
-__all__ = ["replay"]
+__all__ = ["EVENT_BUDGET", "replay"]
 
-# One event that keeps failing is given up after this time; once one was, the others get one attempt each.
-_PATIENCE = 15.0
+EVENT_BUDGET = 15.0
+"""Seconds for the attempts to deliver one event. After the first event that uses them up, each gets one attempt."""
 
 
 class _Found(NamedTuple):
-    """An event to deliver, and its place in the spool if it has one there."""
+    """An event to deliver, where it was found, and its entry if that was a spool."""
 
     document: Document
     source: str
@@ -38,7 +38,7 @@ class _Found(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """What makes it the same event wherever it was found."""
+        """What is the same for the same event, wherever it was found."""
         return json.dumps([self.document.fields[key] for key in ("run", "eventType", "eventTime")], sort_keys=True)
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class _Found(NamedTuple):
             f"{document['eventTime']} {document['eventType']:8} {job['namespace']}/{job['name']} "
             f"{document['run']['runId']} ({self.source})"
         )
-        return text.encode("ascii", "backslashreplace").decode("ascii")  # whatever the terminal can show
+        return text.encode("ascii", "backslashreplace").decode("ascii")  # a terminal may show only ASCII
 
 
 def replay(
@@ -61,8 +61,8 @@ def replay(
 ) -> int:
     """Deliver the events found at `paths`, oldest first, and return the exit status of the command.
 
-    Each event is delivered once, however often it was found. From a spool it is deleted after it was accepted, and
-    events of processes that still run are left to them.
+    Each event is delivered once, even if it is found several times. An accepted event is deleted from its spool. Events
+    of processes that still run are left to those processes.
 
     Args:
         paths: spool directories, files of events (one JSON document a line), logs of any kind that hold
@@ -90,7 +90,7 @@ def replay(
             print(f"{len(found)} events would be sent, {reader.problems} problems", file=err)
             return 1 if reader.problems else 0
         sent, rejected, failed = _deliver(list(found.values()), environ, err)
-        for event in everything:  # what was found twice
+        for event in everything:  # an event may lie in several spools
             if event.identity in sent:
                 _forget(event)
     print(f"{len(sent)} sent, {rejected} rejected, {failed} left, {reader.problems} problems", file=err)
@@ -98,13 +98,13 @@ def replay(
 
 
 def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> tuple[set[str], int, int]:
-    """Deliver in order; return the identities of what was sent, and how many were refused and left."""
+    """Deliver in order; return the identities of the sent events, and how many were rejected and are left."""
     secrets = Secrets.from_env(environ)
     transport = connect(environ) if events else None
     if events and transport is None:
         print(NOT_CONFIGURED, file=err)
         return set(), 0, len(events)
-    retry, patience = RetryPolicy(), _PATIENCE
+    retry, budget = RetryPolicy(), EVENT_BUDGET
     sent: set[str] = set()
     behind: set[str] = set()
     rejected = 0
@@ -114,18 +114,18 @@ def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> t
             done = 30 * number // len(events)
             print(f"\r[{'#' * done:30}] {number}/{len(events)}", end="\n" if number == len(events) else "", file=err)
         if run_id in behind:
-            continue  # after an event of its run that is left: a run's events keep their order
+            continue  # an earlier event of its run is left, and the events of a run keep their order
         try:
-            _attempt(retry, transport, event, patience)
+            _attempt(retry, transport, event, budget)
         except Exception as error:
             reason = describe(error, secrets)
             if is_transient(error):
-                patience = 0
+                budget = 0
                 behind.add(run_id)
-                _tell(f"left: {event}: {reason}", err)
+                _print_line(f"left: {event}: {reason}", err)
             else:
                 rejected += 1
-                _tell(f"rejected: {event}: {reason}", err)
+                _print_line(f"rejected: {event}: {reason}", err)
                 if event.spool is not None and event.entry is not None:
                     event.spool.reject(event.entry, event.document, reason)
         else:
@@ -134,14 +134,14 @@ def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> t
     return sent, rejected, len(events) - len(sent) - rejected
 
 
-def _tell(text: str, err: TextIO) -> None:
-    """Write a line; on a terminal in place of the progress bar, which comes again below."""
+def _print_line(text: str, err: TextIO) -> None:
+    """Write a line; on a terminal over the progress bar, which the next event draws again."""
     print(f"\r{'':60}\r{text}" if err.isatty() else text, file=err)
 
 
-def _attempt(retry: RetryPolicy, transport: Transport | None, event: _Found, patience: float) -> None:
-    assert transport is not None  # noqa: S101  there are events only with a transport
-    retry.call(lambda: transport.emit(event.document), lambda _error: None, patience)
+def _attempt(retry: RetryPolicy, transport: Transport | None, event: _Found, budget: float) -> None:
+    assert transport is not None  # noqa: S101  without a transport no event gets here
+    retry.call(lambda: transport.emit(event.document), lambda _error: None, budget)
 
 
 def _forget(event: _Found) -> None:
@@ -150,7 +150,7 @@ def _forget(event: _Found) -> None:
 
 
 class _Reader:
-    """Finds events; what cannot be read is told, counted in `problems`, and never fatal."""
+    """Finds events. A source that cannot be read is a line on stderr and counts in `problems`; it never raises."""
 
     def __init__(self, stack: ExitStack, err: TextIO, *, dry_run: bool) -> None:
         self._stack = stack
@@ -159,7 +159,7 @@ class _Reader:
         self.problems = 0
 
     def read(self, paths: Iterable[str]) -> Iterator[_Found]:
-        """Give the events at all paths."""
+        """Yield the events at all paths."""
         for path in paths:
             try:
                 if os.path.isdir(path):

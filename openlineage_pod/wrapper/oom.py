@@ -1,4 +1,4 @@
-"""How often the kernel has killed a process of this container because it ran out of memory."""
+"""The count of processes that the kernel's OOM killer has killed in this container."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ if TYPE_CHECKING:
 __all__ = ["count_oom_kills"]
 
 
-def count_oom_kills() -> int | None:
-    """Return how often the kernel has killed in this container's control group for want of memory; None: unknown."""
-    for path in _memory_files():
+def count_oom_kills(files: Iterable[str] | None = None) -> int | None:
+    """Return how many processes of this container's control group the OOM killer has killed; None if unknown.
+
+    Args:
+        files: that may hold the count, in the order of preference; default: the kernel's.
+
+    """
+    for path in _memory_files() if files is None else files:
         with suppress(OSError, ValueError), open(path) as file:
             counts = dict(line.split() for line in file)
             return int(counts["oom_kill"]) if "oom_kill" in counts else None
@@ -21,7 +26,7 @@ def count_oom_kills() -> int | None:
 
 
 def _memory_files() -> Iterable[str]:
-    # In a container the group is the root of what is mounted; else /proc says where it is.
+    # /proc names the group. In a container it may be the root of what is mounted: the last two paths.
     with suppress(OSError, ValueError), open("/proc/self/cgroup") as file:
         for line in file:
             _, controllers, group = line.strip().split(":", 2)

@@ -1,7 +1,7 @@
-"""The supervisor of one command: it spawns, forwards signals, reaps and waits, as PID 1 of a container or anywhere.
+"""The supervisor of one command: it spawns the command, forwards signals, reaps zombies and waits for the end.
 
-One loop on the main thread owns all of this. A second reaper, such as the `subprocess` module, would take exit codes
-away from it.
+It works as PID 1 of a container and as any other process. One loop on the main thread does all of this: a second
+reaper, such as the `subprocess` module, would take exit codes away from it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 __all__ = ["STOP_SIGNALS", "Ended", "Supervisor", "block_signals"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-"""What asks a command to end."""
+"""The signals that ask a command to stop."""
 
-# The kernel sends these for what this process itself does wrong; blocked, they would be undefined behaviour.
+# The kernel sends these for faults of this process itself; to block them is undefined behaviour.
 _OWN_FAULTS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS", "SIGABRT")
 _WAITED = signal.valid_signals() - {getattr(signal, name) for name in (*_OWN_FAULTS, "SIGKILL", "SIGSTOP")}
-# siginfo's si_code of a signal that the kernel sends, as for Ctrl-C on a terminal.
+# si_code in the siginfo of a signal that the kernel sends, for example for Ctrl-C on a terminal.
 _SI_KERNEL = 128
 _PR_SET_CHILD_SUBREAPER = 36
-# A shell's: found but not to be executed, and not found.
+# The exit codes of a shell for a command that it cannot execute, and for one that it cannot find.
 _CANNOT_EXECUTE, _NOT_FOUND = 126, 127
 
 
 class Ended(NamedTuple):
     """How a command ended.
 
-    `code` is its exit code as a shell would give it: 128 + n after a death by signal n, 126 or 127 if it could not be
-    started. `stopped_by` is the signal that had asked it to end, if any; `error` says why it could not be started.
+    Attributes:
+        code: The exit code as a shell would give it: 128 + n after a death by signal n, 126 or 127 if not started.
+        stopped_by: The signal that had asked the command to stop, if any.
+        error: Why the command could not be started.
+
     """
 
     code: int
@@ -44,8 +47,8 @@ class Ended(NamedTuple):
 
 
 def block_signals() -> set[int]:
-    """Block every signal that the supervisor waits for, before there is any other thread; return the mask before."""
-    # Where it is ignored, as some parents leave it, the kernel reaps and no exit code is to be had.
+    """Block every signal that the supervisor waits for, and return the mask before; no thread may run yet."""
+    # Some parents leave SIGCHLD ignored. Then the kernel reaps the command, and its exit code is lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)}
 
@@ -55,9 +58,9 @@ class Supervisor:
 
     Args:
         command: the program, looked up in PATH, and its arguments.
-        environs: its environment, and others to be tried in turn where the kernel finds it too long.
-        mask: its signal mask: the one of this process before `block_signals`.
-        to_group: forward signals to the command's whole process group, which then is one of its own.
+        environs: its environment, then others to try in turn if the kernel finds the first one too long.
+        mask: its signal mask: the mask of this process before `block_signals`.
+        to_group: give the command its own process group, and forward signals to the whole group.
         kill_after: seconds after a stop signal until the command gets SIGKILL; None: never.
 
     """
@@ -83,7 +86,7 @@ class Supervisor:
         self._timers: list[tuple[float, Callable[[], None]]] = []
 
     def start(self) -> Ended | None:
-        """Spawn the command; return None if it runs now, else how it ended without having been started."""
+        """Spawn the command; return None if it runs now, else an end that says why it could not be started."""
         try:
             self._pid = self._spawn(self._command)
         except ValueError:  # an empty name
@@ -91,38 +94,39 @@ class Supervisor:
         except OSError as error:
             code = _NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _CANNOT_EXECUTE
             return Ended(code, error=f"{self._command[0]}: {os.strerror(error.errno or 0)}")
-        if self._hand_over_terminal():  # first: the command may be at the terminal already,
-            self._send(signal.SIGCONT)  # and have been stopped for it
+        if self._hand_over_terminal():
+            # The command may have read the terminal before it was in the foreground: then the kernel stopped it.
+            self.forward_signal(signal.SIGCONT)
         if os.getpid() != 1:
             _become_subreaper()
         return None
 
-    def at(self, deadline: float, act: Callable[[], None]) -> None:
-        """Call `act` at the time `deadline` of `time.monotonic()`, on this thread, if the command still runs then."""
-        self._timers.append((deadline, act))
+    def call_at(self, deadline: float, callback: Callable[[], None]) -> None:
+        """Call `callback` on this thread at a time of `time.monotonic()`, if the command still runs then."""
+        self._timers.append((deadline, callback))
 
-    def wait(self, stopping: Callable[[int], None]) -> Ended:
-        """Forward signals until the command ends, and return how it did.
+    def wait(self, on_stop_signal: Callable[[int], None]) -> Ended:
+        """Forward signals until the command ends, and return how it ended.
 
         Args:
-            stopping: is called on this thread with the first signal that asks the command to end, and with the first
-                SIGTERM if that was another one: a command may outlive a SIGHUP or a SIGINT.
+            on_stop_signal: called on this thread with the first signal that asks the command to stop. It is called
+                again with the first SIGTERM after another stop signal: a command may outlive a SIGHUP or a SIGINT.
 
         """
         while self._status is None:
-            received = self._next_signal()
+            received = self.next_signal()
             if received is None:
-                self._act()
+                self.run_due_timers()
             elif received.si_signo == signal.SIGCHLD:
-                self._reap()
+                self.reap_zombies()
             else:
-                self._received(received, stopping)
+                self.on_signal(received, on_stop_signal)
         return Ended(_shell_code(self._status), self._stopped_by or self._interrupted_by(self._status))
 
     def _spawn(self, command: list[str]) -> int:
         group = {"setpgroup": 0} if self._to_group else {}
         try:
-            # Python ignores these two, and what is ignored is inherited.
+            # Python ignores these two signals, and the command would inherit that.
             defaults = (signal.SIGPIPE, signal.SIGXFSZ)
             return os.posix_spawnp(
                 command[0],
@@ -136,7 +140,7 @@ class Supervisor:
             if error.errno == errno.E2BIG and self._environs[1:]:
                 del self._environs[0]
                 return self._spawn(command)
-            # A script without a #! line: as execvp(3) and every shell do.
+            # A script without a #! line; execvp(3) and every shell do the same.
             if error.errno != errno.ENOEXEC or command[0] == "/bin/sh":
                 raise
             import shutil
@@ -144,9 +148,12 @@ class Supervisor:
             return self._spawn(["/bin/sh", shutil.which(command[0]) or command[0], *command[1:]])
 
     def _hand_over_terminal(self) -> bool:
-        """Make the command's own process group, if it has one, that of the foreground: it shall read the terminal."""
+        """Put the command's own process group, if it has one, into the foreground, so that it can read the terminal.
+
+        Return whether that was done. Without a terminal, or in the background, there is nothing to do.
+        """
         if self._to_group:
-            # SIGTTOU, which this would raise, is blocked. Not on a terminal, or not in the foreground: nothing to do.
+            # tcsetpgrp raises SIGTTOU, which is blocked.
             with suppress(OSError), _terminal() as terminal:
                 if os.tcgetpgrp(terminal) == os.getpgrp():
                     os.tcsetpgrp(terminal, self._pid)
@@ -155,28 +162,37 @@ class Supervisor:
         return False
 
     def _interrupted_by(self, status: int) -> int | None:
-        """Return that of a Ctrl-C or Ctrl-backslash, which goes to the command's group if that has the terminal."""
+        """Return the signal of a Ctrl-C or Ctrl-backslash that killed a command in the foreground.
+
+        The kernel sends it only to the command's group, never to this process.
+        """
         if self._has_terminal and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGINT, signal.SIGQUIT):
             return os.WTERMSIG(status)
         return None
 
-    def _next_signal(self) -> signal.struct_siginfo | None:
-        """Return the next signal, or None if a timer is due before."""
+    def next_signal(self) -> signal.struct_siginfo | None:
+        """Wait for the next signal and return it; return None if a timer is due first."""
         with suppress(InterruptedError):
-            if not self._timers:
+            timeout = self.seconds_to_next_timer()
+            if timeout is None:
                 return signal.sigwaitinfo(_WAITED)
-            return signal.sigtimedwait(_WAITED, max(0.0, min(due for due, _ in self._timers) - time.monotonic()))
+            return signal.sigtimedwait(_WAITED, timeout)
         return None
 
-    def _act(self) -> None:
-        now = time.monotonic()
-        acts = [act for due, act in self._timers if due <= now]
-        self._timers = [timer for timer in self._timers if timer[0] > now]
-        for act in acts:
-            act()
+    def seconds_to_next_timer(self) -> float | None:
+        """Return the seconds until the next timer is due, 0 if it is overdue; None without a timer."""
+        return max(0.0, min(due for due, _ in self._timers) - time.monotonic()) if self._timers else None
 
-    def _reap(self) -> None:
-        """Reap all that have ended, orphans too: SIGCHLD comes once for many."""
+    def run_due_timers(self) -> None:
+        """Call the callbacks whose time has come, each once."""
+        now = time.monotonic()
+        callbacks = [callback for due, callback in self._timers if due <= now]
+        self._timers = [timer for timer in self._timers if timer[0] > now]
+        for callback in callbacks:
+            callback()
+
+    def reap_zombies(self) -> None:
+        """Reap every child that has ended, orphans too: one SIGCHLD may stand for many children."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -186,36 +202,37 @@ class Supervisor:
                 return
             if pid == self._pid:
                 if os.WIFSTOPPED(status):
-                    self._stop_as_well()
+                    self._stop_with_command()
                 else:
                     self._status = status
 
-    def _stop_as_well(self) -> None:
-        """Stop with a command that Ctrl-Z stopped, so that the shell gets its terminal back; SIGCONT goes on with both.
+    def _stop_with_command(self) -> None:
+        """Stop this process with a command that Ctrl-Z stopped, so that the shell gets its terminal back.
 
-        Only on a terminal: a command that somebody stops in a container must not stop its supervisor.
+        A SIGCONT continues both. Only on a terminal: a stopped command in a container must not stop its supervisor.
         """
         with suppress(OSError), _terminal() as terminal:
             if os.getpid() != 1 and os.tcgetpgrp(terminal) in (os.getpgrp(), self._pid):
                 os.tcsetpgrp(terminal, os.getpgrp())
                 os.kill(os.getpid(), signal.SIGSTOP)
-                # The SIGCONT that ended this is taken here: forwarded later, it would undo a Ctrl-Z of meanwhile.
+                # Take the SIGCONT that continued this process: forwarded later, it would undo a Ctrl-Z that came since.
                 signal.sigtimedwait({signal.SIGCONT}, 0)
                 self._hand_over_terminal()
-                # A shell sends it to our whole group. If the command is in it, it goes on, or has stopped once more.
+                # A shell sends SIGCONT to our whole group. A command in that group has continued, or stopped again.
                 news = os.WCONTINUED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
                 if os.waitid(os.P_PID, self._pid, news) is None:
-                    self._send(signal.SIGCONT)
+                    self.forward_signal(signal.SIGCONT)
 
-    def _received(self, received: signal.struct_siginfo, stopping: Callable[[int], None]) -> None:
+    def on_signal(self, received: signal.struct_siginfo, on_stop_signal: Callable[[int], None]) -> None:
+        """Forward a signal; note the first stop signal, and the first SIGTERM after another stop signal."""
         number = received.si_signo
-        # What the kernel sends for a terminal goes to the whole foreground group: the command has got it already.
-        # Only a SIGHUP goes to the first process of the terminal's session alone.
+        # The kernel sends a terminal's signals to the whole foreground group: the command has got them already. Only
+        # a SIGHUP goes to the first process of the terminal's session alone.
         is_for_us = number == signal.SIGHUP and os.getsid(0) == os.getpid()
         if received.si_code != _SI_KERNEL or self._to_group or is_for_us:
-            self._send(number)
-        # What was ignored when this process began, as under nohup, the command has inherited so: it asks for nothing.
-        # But a SIGTERM is followed by a SIGKILL, whoever ignores it.
+            self.forward_signal(number)
+        # A signal that was ignored when this process began, as under nohup, is ignored by the command, too: it does
+        # not ask the command to stop. But a SIGKILL follows a SIGTERM even if it is ignored.
         is_ignored = number != signal.SIGTERM and signal.getsignal(number) is signal.SIG_IGN
         if (
             number in STOP_SIGNALS
@@ -224,20 +241,18 @@ class Supervisor:
         ):
             self._stopped_by = number
             if self._kill_after is not None:
-                self.at(time.monotonic() + self._kill_after, self._kill)
-            stopping(number)
+                self.call_at(time.monotonic() + self._kill_after, lambda: self.forward_signal(signal.SIGKILL))
+            on_stop_signal(number)
 
-    def _kill(self) -> None:
-        self._send(signal.SIGKILL)
-
-    def _send(self, number: int) -> None:
+    def forward_signal(self, number: int) -> None:
+        """Send a signal to the command, or to its process group; a command that has ended is no error."""
         with suppress(ProcessLookupError, PermissionError):
             os.kill(-self._pid if self._to_group else self._pid, number)
 
 
 @contextmanager
 def _terminal() -> Iterator[int]:
-    """Give the controlling terminal, whatever stdin is."""
+    """Yield a descriptor of the controlling terminal, whatever stdin is."""
     descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         yield descriptor
@@ -250,8 +265,8 @@ def _shell_code(status: int) -> int:
 
 
 def _become_subreaper() -> None:
-    """Have orphans below this process become its children, as they do for PID 1, so that they are reaped."""
-    with suppress(Exception):  # without it they go to PID 1
-        import ctypes  # deferred: the command runs already; and some Pythons have none
+    """Make orphans below this process its children, as PID 1 gets them, so that it reaps them."""
+    with suppress(Exception):  # without it, PID 1 reaps them
+        import ctypes  # deferred: the command runs already; and some Pythons have no ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

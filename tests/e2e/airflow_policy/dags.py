@@ -73,7 +73,7 @@ class HostileOperator(KubernetesPodOperator):
 
     @property
     def env_vars(self) -> Any:
-        if sys._getframe(1).f_globals["__name__"] == "openlineage_pod.airflow.policy":
+        if sys._getframe(1).f_globals["__name__"].startswith("openlineage_pod.airflow."):
             raise RuntimeError("look away:\nsecond line")
         return self.__dict__.get("_env_vars")
 

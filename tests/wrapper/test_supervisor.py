@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
 import signal
@@ -94,7 +93,7 @@ def test_commands_that_cannot_be_started(  # noqa: PLR0917  parameters of one ta
     commands: dict[str, str],
     jobs: Jobs,  # noqa: F811
 ) -> None:
-    """What is not found is 127, what cannot be executed 126, with one line that says so, and nothing on stdout."""
+    """A command that is not found gives 127, one that cannot be executed 126, with one line on stderr."""
     finished = run(jobs, commands.get(name, name), prefix=prefix, environ=environ)
     assert (finished.returncode, finished.stdout) == (code, "")
     ours = [line for line in finished.log if line.startswith(f"openlineage-pod: {commands.get(name, name)}: ")]
@@ -103,7 +102,7 @@ def test_commands_that_cannot_be_started(  # noqa: PLR0917  parameters of one ta
 
 
 def test_script_without_an_interpreter_line(commands: dict[str, str], prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """A script without #! runs with /bin/sh, also when it was found in PATH, with its arguments."""
+    """A script without #! runs with /bin/sh and its arguments, even if it was found in PATH."""
     for environ in ({**QUICK}, {**QUICK, "PATH": f"{Path(commands['empty']).parent}:{os.environ['PATH']}"}):
         name = "no-shebang" if "PATH" in environ else commands["no-shebang"]
         finished = run(jobs, name, "one word", "2", prefix=prefix, environ=environ)
@@ -112,7 +111,7 @@ def test_script_without_an_interpreter_line(commands: dict[str, str], prefix: tu
 
 
 def test_200_runs_without_a_wrong_code(prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """Of 200 quick commands, many at a time, with orphans that end beside them, none has another's exit code."""
+    """None of 200 quick commands gets another one's exit code, although they run together and leave orphans."""
     leaves_orphans = [sh(f"(true & true &) ; (exit 9) & exit {code}") for code in (0, 7, 42, 255)]
     dies = [sh(KILLS_ITSELF.format(number)) for number in (9, 15)]
     expected = {7: sh("exit 7"), 0: ("true",), 127: ("no-such-command",)}
@@ -153,7 +152,7 @@ def test_each_signal_arrives_once(prefix: tuple[str, ...], jobs: Jobs) -> None: 
 
 
 def test_queued_real_time_signals(prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """Real-time signals that are sent in a burst arrive all."""
+    """All real-time signals of a burst arrive."""
     job = start(jobs, *PRINT_SIGNALS, prefix=prefix, environ=QUICK)
     job.wait_for("READY")
     pid = supervisor_of(job, prefix)
@@ -170,7 +169,7 @@ WITH_GRANDCHILD = sh(f"trap 'echo command; kill $!' USR1; {' '.join(PRINT_SIGNAL
 
 @pytest.mark.parametrize("options", [(), ("--signal-group",)])
 def test_signals_for_the_group(options: tuple[str, ...], prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """With --signal-group a signal reaches what the command has started, without it the command alone."""
+    """With --signal-group a signal reaches the children of the command, without it only the command."""
     job = start(jobs, *WITH_GRANDCHILD, options=options, prefix=prefix, environ=QUICK)
     job.wait_for("READY")
     os.kill(supervisor_of(job, prefix), signal.SIGUSR1)
@@ -183,7 +182,7 @@ def test_signals_for_the_group(options: tuple[str, ...], prefix: tuple[str, ...]
 
 @pytest.mark.parametrize("options", [(), ("--signal-group",)])
 def test_death_by_a_forwarded_signal(options: tuple[str, ...], prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """A command that dies of the signal that was forwarded makes the exit code 128 + n, at once."""
+    """A command that dies of a forwarded signal gives the exit code 128 + n at once."""
     for number in STOP_SIGNALS:
         job = start(jobs, *sh("echo READY; exec sleep 60"), options=options, prefix=prefix, environ=DISABLED)
         job.wait_for("READY")
@@ -198,7 +197,7 @@ def test_signal_right_at_the_start(prefix: tuple[str, ...], jobs: Jobs) -> None:
         job = start(jobs, *sh("echo READY; exec sleep 60"), prefix=prefix, environ=QUICK)
         job.wait_for("READY")
         pid = supervisor_of(job, prefix)
-        # Not a wait for a state: any moment will do, above all those of the imports.
+        # Not a wait for a state: the signal must come at a random moment, best during the imports.
         with pytest.raises(subprocess.TimeoutExpired):
             job.finish(timeout=chosen.uniform(0, 0.08))
         os.kill(pid, signal.SIGTERM)
@@ -209,7 +208,7 @@ SHOWS_SIGNALS = ("grep", "-E", "^Sig(Blk|Ign|Cgt|Pnd)|^ShdPnd", "/proc/self/stat
 
 
 def signals_of(status: str) -> dict[str, int]:
-    """Return the sets of signals, without two that glibc's posix_spawn ignores and glibc itself uses."""
+    """Return the sets of signals, without the two that glibc uses itself and ignores in posix_spawn."""
     shown = dict(line.split(":\t") for line in status.splitlines())
     return {name: int(value, 16) & ~(1 << 31 | 1 << 32) for name, value in shown.items()}
 
@@ -235,7 +234,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 def test_unusual_mask_and_dispositions(prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """What whoever started us had blocked and ignored is handed down."""
+    """The command inherits the signals that our parent process has blocked and ignored."""
     unusual = (*prefix, sys.executable, "-I", "-S", "-c", UNUSUAL_SIGNALS)
     finished = run(jobs, *SHOWS_SIGNALS, prefix=unusual, environ=QUICK)
     without = subprocess.run([*unusual, *SHOWS_SIGNALS], capture_output=True, text=True, check=True)
@@ -244,7 +243,7 @@ def test_unusual_mask_and_dispositions(prefix: tuple[str, ...], jobs: Jobs) -> N
 
 
 def test_started_with_sigchld_ignored(prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """Where our parent ignores SIGCHLD, so that the kernel would reap, there is still the right exit code."""
+    """The exit code is right even if our parent process ignores SIGCHLD, so that the kernel would reap."""
     source = (
         "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
     )
@@ -254,7 +253,7 @@ def test_started_with_sigchld_ignored(prefix: tuple[str, ...], jobs: Jobs) -> No
 
 
 def test_command_of_another_user(jobs: Jobs) -> None:  # noqa: F811
-    """A command that we may not send signals to, as after sudo, is supervised to its end all the same."""
+    """A command that we may not send signals to, for example after sudo, is supervised to its end."""
     without_right = ("setpriv", "--bounding-set=-kill", "--inh-caps=-kill")
     as_another = ("setpriv", "--reuid=12345", "--clear-groups")
     if os.getuid() != 0 or subprocess.run([*without_right, "true"], capture_output=True, check=False).returncode:
@@ -268,7 +267,7 @@ def test_command_of_another_user(jobs: Jobs) -> None:  # noqa: F811
 
 
 def test_stopped_command(prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """A command that somebody stops does not stop us, and SIGCONT to us has it go on."""
+    """A stopped command does not stop the wrapper, and SIGCONT to the wrapper continues the command."""
     job = start(jobs, *sh("echo $$; echo READY; read line; echo $line; exit 7"), prefix=prefix, environ=QUICK)
     job.wait_for("READY")
     pid = supervisor_of(job, prefix)
@@ -286,7 +285,7 @@ IGNORES_TERM = sh("trap '' TERM; echo READY; exec sleep 30")
 
 @pytest.mark.parametrize("options", [(), ("--signal-group",)])
 def test_kill_after(options: tuple[str, ...], prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """With --kill-after a command that ignores the stop signal gets SIGKILL so long after it, and not before."""
+    """With --kill-after a command that ignores the stop signal gets SIGKILL after that time, not before."""
     job = start(jobs, *IGNORES_TERM, options=("--kill-after", "0.5", *options), prefix=prefix, environ=QUICK)
     job.wait_for("READY")
     asked = time.monotonic()
@@ -343,7 +342,7 @@ raise SystemExit(42)
 
 
 def test_orphans_are_reaped(prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """300 orphans below the command come to the wrapper, which leaves no zombie, and the exit code is the command's."""
+    """The wrapper reaps 300 orphans of the command, and the exit code is the command's."""
     finished = run(jobs, sys.executable, "-I", "-S", "-c", ORPHANS, prefix=prefix, environ=QUICK)
     assert (finished.stdout, finished.returncode) == ("300 True\n0 zombies\n", 42)
 
@@ -353,7 +352,7 @@ def test_orphans_are_reaped(prefix: tuple[str, ...], jobs: Jobs) -> None:  # noq
 
 @pytest.mark.parametrize("environ", [QUICK, DISABLED], ids=["reporting", "disabled"])
 def test_streams(environ: dict[str, str], prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """Stdin, stdout and stderr pass 4 MiB of any bytes unchanged, and nothing of ours is on stdout."""
+    """Stdin, stdout and stderr pass 4 MiB of any bytes unchanged, and the wrapper writes nothing to stdout."""
     data = random.Random(20261121).randbytes(4 * 2**20)  # noqa: S311  no secret
     finished = subprocess.run(
         [*prefix, *wrapped(*sh("tee /dev/stderr; exit 7"))],
@@ -365,12 +364,12 @@ def test_streams(environ: dict[str, str], prefix: tuple[str, ...], jobs: Jobs) -
     )
     assert finished.returncode == 7
     assert finished.stdout == data
-    # What a wrapper without a transport says comes around it.
+    # The lines of a wrapper without a transport stand before and after it.
     assert data == finished.stderr if environ is DISABLED else len(finished.stderr) >= len(data)
 
 
 def test_stdin_is_read_by_the_command_alone(prefix: tuple[str, ...], jobs: Jobs) -> None:  # noqa: F811
-    """What the command leaves of stdin is still there for the next process, and stdin at its end is not an error."""
+    """The next process can read the rest of stdin, and an empty stdin is not an error."""
     both = "; ".join(f"{' '.join(wrapped('sh', '-c', repr('read line; echo got $line')))}" for _ in range(2))
     finished = subprocess.run(
         [*prefix, *sh(f"{both}; cat")],
@@ -386,7 +385,7 @@ def test_stdin_is_read_by_the_command_alone(prefix: tuple[str, ...], jobs: Jobs)
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 @pytest.mark.parametrize("environ", [QUICK, DISABLED], ids=["reporting", "disabled"])
 def test_closed_streams(closed: str, environ: dict[str, str], jobs: Jobs) -> None:  # noqa: F811
-    """Where a stream is closed it is closed for the command, too, and the exit code is right."""
+    """A closed stream is closed for the command, too, and the exit code is right."""
     numbers = [part[0] for part in closed.split()]
     check = "".join(f"[ -e /proc/self/fd/{number} ] && exit 1; " for number in numbers)
     prefix = ("sh", "-c", f'exec "$@" {closed}', "sh")
@@ -400,14 +399,14 @@ def test_nobody_to_tell_that_there_is_no_such_command(
     environ: dict[str, str],
     jobs: Jobs,  # noqa: F811
 ) -> None:
-    """Without a stderr that can be written to, the exit code is the same, and nothing goes to stdout instead."""
+    """If stderr cannot be written, the exit code is the same, and nothing goes to stdout instead."""
     finished = run(jobs, "no-such-command", prefix=("sh", "-c", f'exec "$@" {stderr}', "sh"), environ=environ)
     assert finished.returncode == 127
     assert finished.stdout == "" or stderr.startswith("2>&1")
 
 
 def test_a_stderr_that_nobody_reads(jobs: Jobs) -> None:  # noqa: F811
-    """A full pipe behind stderr does not hold up the end by more than the flush timeout."""
+    """A full pipe behind stderr delays the end by the flush timeout at most."""
     with pipe(full=True) as writing:
         for command, code in ((sh("exit 7"), 7), (("no-such-command",), 127)):
             job = start(jobs, *command, environ={"OPENLINEAGE_POD_FLUSH_TIMEOUT": "0.5"}, stderr=writing)
@@ -418,7 +417,7 @@ SHOWS_FILES = ("ls", "/proc/self/fd")
 
 
 def test_inherited_files(jobs: Jobs) -> None:  # noqa: F811
-    """The command has the open files that it would have without us, and none of ours."""
+    """The command has the same open files as without the wrapper."""
     reading, writing = os.pipe()
     try:
         outputs = [
@@ -473,7 +472,7 @@ def test_keys_of_a_terminal(
 def test_ctrl_c_ends_a_command_on_a_terminal(
     options: tuple[str, ...], terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
-    """A command that dies of Ctrl-C makes the exit code 130, and its run is ABORT."""
+    """A command that dies of Ctrl-C gives the exit code 130, and its run is ABORT."""
     events = tmp_path / "events"
     to_file = f"OPENLINEAGE__TRANSPORT={json.dumps({'type': 'file', 'log_file_path': str(events), 'append': True})}"
     command = wrapped(*sh("echo READY; exec sleep 60"), options=options)
@@ -486,14 +485,14 @@ def test_ctrl_c_ends_a_command_on_a_terminal(
 
 @pytest.mark.parametrize("options", [(), ("--signal-group",)])
 def test_terminal_that_is_closed(options: tuple[str, ...], terminal: Callable[..., Terminal]) -> None:
-    """The SIGHUP of a closed terminal, which goes to its first process alone, reaches the command once."""
+    """The SIGHUP of a closed terminal, which only its first process gets, reaches the command once."""
     on = terminal(*wrapped(*PRINT_SIGNALS, options=options), stdout=subprocess.PIPE)
     assert on.process.stdout is not None
     assert on.process.stdout.readline() == b"READY\n"
     children = Path(f"/proc/{on.process.pid}/task/{on.process.pid}/children")
     on.hang_up()
     pending = Path(f"/proc/{on.process.pid}/status")
-    # The kernel has sent it as soon as the terminal is closed; afterwards the SIGTERM is the last that arrives.
+    # The kernel sends SIGHUP when the terminal is closed, so the SIGTERM arrives last.
     until(lambda: "ShdPnd:\t0000000000000000" in pending.read_text(), "the wrapper has taken the signal")
     assert children.read_text()
     on.process.send_signal(signal.SIGTERM)
@@ -502,7 +501,7 @@ def test_terminal_that_is_closed(options: tuple[str, ...], terminal: Callable[..
 
 
 def test_window_size(terminal: Callable[..., Terminal]) -> None:
-    """The command hears once that the window of the terminal has another size."""
+    """The command gets one SIGWINCH when the window of the terminal changes its size."""
     import fcntl
     import struct
     import termios
@@ -524,7 +523,7 @@ JOB_CONTROL: dict[str, dict[str, Any]] = {
     "in a pipeline": {"before": "sleep 60 | "},
 }
 
-# The wrapper, as on a busy machine: it gets on late after what it has done or received.
+# The wrapper of a busy machine: it goes on late after each call and each signal.
 LATE = """
 import os, signal, time
 from openlineage_pod.cli import main
@@ -551,7 +550,7 @@ def shell(request: pytest.FixtureRequest, terminal: Callable[..., Terminal], job
         on.wait_for(b"PROMPT ")
         line = f"{before}{' '.join(wrapped(*command, options=options))}{after}\n"
         on.type((line.replace("-m openlineage_pod", "late.py") if request.param == "late" else line).encode())
-        # It has begun to report, beside the command: a key in its first moments may be lost.
+        # The wrapper has started the command and reports it: earlier keys may be lost.
         on.wait_for(b"READY", b"no OpenLineage transport")
         return on
 
@@ -560,7 +559,7 @@ def shell(request: pytest.FixtureRequest, terminal: Callable[..., Terminal], job
 
 @pytest.mark.parametrize("case", JOB_CONTROL.values(), ids=JOB_CONTROL)
 def test_ctrl_z_and_fg(case: dict[str, Any], shell: Callable[..., Terminal]) -> None:
-    """In a shell with job control, Ctrl-Z gives the shell its prompt back, and fg goes on with the command."""
+    """In a shell with job control, Ctrl-Z brings back the prompt, and fg continues the command."""
     on = shell("sh", "-c", STOPPABLE, **case)
     for line in (b"first", b"second"):
         on.type(b"\x1a")
@@ -588,7 +587,7 @@ while True:
 @pytest.mark.parametrize("how", [b"fg\n", b"bg\n"], ids=["fg", "bg"])
 @pytest.mark.parametrize("options", [(), ("--signal-group",)], ids=["plain", "group"])
 def test_it_goes_on_once(options: tuple[str, ...], how: bytes, shell: Callable[..., Terminal], jobs: Jobs) -> None:  # noqa: F811
-    """The command that goes on after Ctrl-Z gets one SIGCONT: a later one would undo the next Ctrl-Z."""
+    """A command that continues after Ctrl-Z gets one SIGCONT: a second one would undo the next Ctrl-Z."""
     (jobs.directory / "continued.py").write_text(CONTINUED)
     on = shell(sys.executable, "continued.py", options=options)
     on.type(b"\x1a")
@@ -597,7 +596,7 @@ def test_it_goes_on_once(options: tuple[str, ...], how: bytes, shell: Callable[.
     seen = len(on.transcript)
     on.type(how)
     on.wait_for(b"got %d\r\n" % signal.SIGCONT)
-    # The kernel hands out the lowest number first: a SIGCONT that waits would be forwarded before this one.
+    # The kernel delivers the lowest number first: a pending SIGCONT would be forwarded before this one.
     os.kill(child_of(on.process.pid), signal.SIGWINCH)
     on.wait_for(b"got %d\r\n" % signal.SIGWINCH)
     assert on.transcript[seen:].count(b"got %d\r\n" % signal.SIGCONT) == 1
@@ -607,18 +606,21 @@ def test_it_goes_on_once(options: tuple[str, ...], how: bytes, shell: Callable[.
 
 
 def test_wrong_durations() -> None:
-    """Timers bear any time, also one that is long past or never comes."""
+    """A timer takes any time: one that is past is due at once, and one that never comes stays."""
     supervisor = Supervisor(["true"], [{}], mask=set())
     acted: list[str] = []
-    supervisor.at(time.monotonic() - 1, lambda: acted.append("past"))
-    supervisor.at(time.monotonic() + 3600, lambda: acted.append("future"))
-    assert supervisor._next_signal() is None
-    supervisor._act()
+    supervisor.call_at(time.monotonic() - 1, lambda: acted.append("past"))
+    supervisor.call_at(time.monotonic() + 3600, lambda: acted.append("future"))
+    assert supervisor.next_signal() is None
+    supervisor.run_due_timers()
     assert acted == ["past"]
-    assert math.isfinite(supervisor._timers[0][0])
-    assert len(supervisor._timers) == 1
+    seconds = supervisor.seconds_to_next_timer()
+    assert seconds is not None
+    assert 3500 < seconds <= 3600
+    supervisor.run_due_timers()
+    assert acted == ["past"]
 
 
 def test_ended_without_a_reason() -> None:
-    """The end of a command that nobody stopped has a code alone."""
+    """The end of a command that nobody stopped has only a code."""
     assert Ended(7) == (7, None, "")

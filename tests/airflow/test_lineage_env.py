@@ -27,7 +27,7 @@ TASK = object()
 
 
 def macros(version: str) -> dict[str, Any]:
-    """Return the macros of a version of Airflow's OpenLineage provider; none where OpenLineage is disabled."""
+    """Return the macros of a version of Airflow's OpenLineage provider; none if OpenLineage is disabled."""
     if version == "disabled":
         return {}
 
@@ -55,14 +55,14 @@ def macros(version: str) -> dict[str, Any]:
 
 def rendered(env: Mapping[str, str], version: str) -> dict[str, str]:
     """Return what the pod gets, with Airflow's own environment for templates: undefined names are errors."""
-    # jinja2 autoescapes nothing by default, as Airflow wants it for what is no HTML.
+    # jinja2 escapes nothing by default, and Airflow needs that for texts that are not HTML.
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701
     context = {"macros": SimpleNamespace(**macros(version)), "task_instance": TASK}
     return {name: environment.from_string(value).render(context) for name, value in env.items()}
 
 
 def without(env: Mapping[str, str], *prefixes: str) -> dict[str, str]:
-    """Return an environment without some variables, so that the next form has its turn."""
+    """Return an environment without some variables, so that the next form counts."""
     return {name: value for name, value in env.items() if not name.startswith(prefixes)}
 
 
@@ -89,7 +89,7 @@ def test_task_is_parent_and_dag_run_is_root(version: str) -> None:
 
 
 def test_provider_without_root_macros(caplog: pytest.LogCaptureFixture) -> None:
-    """With a provider before 2.4.0 the parent is there, the root is left to the pod, and nothing is malformed."""
+    """With a provider before 2.4.0 the pod finds the parent, finds its own root, and warns of nothing."""
     parent = ParentContext.from_env(rendered(lineage_env(), "1.9.1"))
     assert parent is not None
     assert (parent.run_id, parent.root) == (RUN_ID, None)
@@ -97,7 +97,7 @@ def test_provider_without_root_macros(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_openlineage_disabled(caplog: pytest.LogCaptureFixture) -> None:
-    """Where the provider registers no macros, every expression is empty, and the pod has no parent and no warning."""
+    """If the provider registers no macros, every value is empty, and the pod has no parent and no warning."""
     env = rendered(lineage_env(), "disabled")
     assert set(env.values()) == {""}
     assert ParentContext.from_env(env) is None
@@ -122,7 +122,7 @@ def test_options() -> None:
 
 
 def test_described_datasets() -> None:
-    """What is known of a declared dataset reaches the pod on its own side, facets of openlineage-python too."""
+    """The facets and statistics of a declared dataset reach the pod, also those of openlineage-python."""
     columns = schema_dataset.SchemaDatasetFacet(fields=[schema_dataset.SchemaDatasetFacetFields("id", "bigint")])
     quality: Any = {"quality": {"passed": 7}}
     ours = dataset("s3://lake/out", rows=10, facets={"schema": columns, "checked": {"at": date(2026, 1, 2)}})
@@ -137,7 +137,7 @@ def test_described_datasets() -> None:
 
 
 def test_rendered_names_are_quoted() -> None:
-    """Quotes in a template and in what it renders to do not break the JSON, and a mere brace is no template."""
+    """Quotes in a template and in its result do not break the JSON, and a single brace is not a template."""
     name = """crm.public.{{ '"' ~ "t" ~ '"' }}"""
     env = lineage_env(outputs=[("postgres://warehouse:5432", name), "s3://lake/{#1"])
     assert Settings.from_env(rendered(env, "2.8.0")).outputs == (
@@ -147,7 +147,7 @@ def test_rendered_names_are_quoted() -> None:
 
 
 def test_native_rendering() -> None:
-    """In a DAG that renders what reads as a literal as its value, JSON is still text."""
+    """In a DAG with native rendering, JSON is still a text."""
     environment = jinja2.nativetypes.NativeEnvironment(undefined=jinja2.StrictUndefined)
     context = {"macros": SimpleNamespace(**macros("2.8.0")), "task_instance": TASK}
     env = {
@@ -160,7 +160,7 @@ def test_native_rendering() -> None:
 
 
 def test_wrong_dataset_is_told_while_the_dag_is_parsed() -> None:
-    """What is no dataset raises where the DAG's author sees it."""
+    """A wrong dataset raises while the DAG is parsed, where its author sees it."""
     with pytest.raises(ValueError, match="does not say where"):
         lineage_env(inputs=["accounts"])
 

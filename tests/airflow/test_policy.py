@@ -1,4 +1,4 @@
-"""The cluster policy where there is no Airflow; what it does in a real one is tested end to end."""
+"""The cluster policy without Airflow; tests/e2e has the tests with a real Airflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import dataset_version_dataset
 
-from openlineage_pod.airflow import policy as airflow_policy
+from openlineage_pod.airflow.task import declared_dataset
 
 _LOOK = """
 import sys
@@ -28,7 +28,7 @@ print(vars(task), sorted(sys.modules.keys() & {"airflow", "jinja2", "kubernetes"
 
 
 def test_nothing_is_needed_and_nothing_raised() -> None:
-    """The module can be imported anywhere, imports nothing heavy, and what is missing is one line of the log."""
+    """The module can be imported anywhere, imports nothing heavy, and logs one line about a missing Airflow."""
     done = subprocess.run([sys.executable, "-c", _LOOK], check=True, capture_output=True, text=True)
     assert done.stdout == "{} []\n"
     [line] = done.stderr.splitlines()
@@ -36,11 +36,11 @@ def test_nothing_is_needed_and_nothing_raised() -> None:
 
 
 def test_facets_of_a_declared_dataset() -> None:
-    """A facet with objects and dates that an inlet brings along is plain JSON, and costs the task nothing."""
+    """A facet of an inlet with objects and dates becomes plain JSON, without a warning."""
     facets: dict[str, Any] = {
         "checked": {"times": [date(2026, 1, 2)]},
         "version": dataset_version_dataset.DatasetVersionDatasetFacet("7"),
     }
-    entry = airflow_policy._dataset(Dataset("s3://lake", "in", facets=facets), "inputs")
+    entry = declared_dataset(Dataset("s3://lake", "in", facets=facets), "inputs")
     assert json.loads(json.dumps(entry))["facets"]["checked"] == {"times": ["2026-01-02"]}
     assert entry["facets"]["version"]["datasetVersion"] == "7"

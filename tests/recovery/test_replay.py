@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from openlineage_pod.delivery.last_resort import _lines
+from openlineage_pod.delivery.last_resort import event_lines
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.events.document import Document, to_document
 from openlineage_pod.recovery import replay as replay_module
@@ -36,7 +36,7 @@ def event(number: int, event_type: str = "START", *, size: int = 0, second: int 
 
 def lines(*events: Event) -> list[str]:
     """Return the last-resort lines of events."""
-    return [line for one in events for line in _lines(Document(one))]
+    return [line for one in events for line in event_lines(Document(one))]
 
 
 class Replayed(NamedTuple):
@@ -93,7 +93,7 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up a failing event at once."""
-    monkeypatch.setattr(replay_module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(replay_module, "EVENT_BUDGET", 0.0)
 
 
 STAMP = "2026-11-21T08:00:00.000000000Z"

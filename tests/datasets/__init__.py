@@ -1,0 +1,1 @@
+"""Tests of datasets: their names, schemas and statistics."""

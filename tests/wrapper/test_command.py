@@ -1,0 +1,151 @@
+"""`openlineage-pod run`: its command line, and the thread that makes the reporter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from openlineage_pod.wrapper import reporter
+from openlineage_pod.wrapper.command import BackgroundReporter
+from openlineage_pod.wrapper.plan import RunOptions, make_plan
+from openlineage_pod.wrapper.supervisor import Supervisor
+from tests.integration.wrapping import wrapped
+from tests.wrapper.reported import Reported
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# --- while the reporter is being made
+
+
+def test_stop_signal_while_the_reporter_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop signal reaches a reporter that is finished between two questions."""
+    noted: list[int] = []
+
+    class Maker:
+        """The thread that makes the reporter; it ends when it is asked whether it runs."""
+
+        ident = None
+
+        def __init__(self, **_: Any) -> None:
+            """Take the arguments of a thread."""
+
+        def start(self) -> None:
+            """Do nothing."""
+
+        def is_alive(self) -> bool:
+            reporting.reporter = reporter.Reporter.__new__(reporter.Reporter)
+            return False
+
+    monkeypatch.setattr(threading, "Thread", Maker)
+    monkeypatch.setattr(reporter.Reporter, "on_stop_signal", lambda _self, number, *_: noted.append(number))
+    reporting = BackgroundReporter(make_plan(["true"], RunOptions()), RunOptions())
+    reporting.on_stop_signal(signal.SIGTERM, Supervisor(["true"], [{}], mask=set()))
+    assert noted == [signal.SIGTERM]
+
+
+def test_reporter_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, swallowed: list[Exception]) -> None:
+    """The metadata file is removed at the end even if nobody reads it."""
+    monkeypatch.setattr(reporter, "new_run", None)
+    reported = Reported()
+    assert reported.path.exists()
+    reported.end()
+    assert not reported.path.exists()
+    assert [type(error) for error in swallowed] == [TypeError]
+    swallowed.clear()
+
+
+# --- the command line
+
+
+USAGE_ERRORS = [
+    ["run"],
+    ["run", "--"],
+    ["run", "true"],
+    ["run", "--job-name", "x"],
+    ["run", "--job-name", "--", "true"],
+    ["run", "--no-such-option", "--", "true"],
+    ["run", "--abort-on", "x", "--", "true"],
+    ["run", "--abort-on", "1.5", "--", "true"],
+    ["run", "--complete-on", "", "--", "true"],
+    ["run", "--kill-after", "soon", "--", "true"],
+    ["run", "--kill-after", "-1", "--", "true"],
+    ["run", "--kill-after", "nan", "--", "true"],
+    ["run", "--kill-after", "inf", "--", "true"],
+    ["run", "extra", "--", "true"],
+    ["relay"],
+    ["relay", "a", "b"],
+    ["relay", "a", "--", "true"],
+    ["replay", "a", "--", "true"],
+    ["--", "true"],
+]
+
+
+@pytest.mark.parametrize("arguments", USAGE_ERRORS, ids=" ".join)
+def test_usage_errors(arguments: list[str], tmp_path: Path) -> None:
+    """Wrong arguments give exit status 2 and the usage, and start nothing."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "openlineage_pod", *arguments],
+        env={**os.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "0", "OPENLINEAGE_URL": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=20,
+        check=False,
+    )
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.startswith("usage: openlineage-pod")
+    assert "Traceback" not in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_of_run(tmp_path: Path) -> None:
+    """`run --help` lists every option."""
+    command = [sys.executable, "-m", "openlineage_pod", "run", "--help"]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=20, check=False)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    for option in (
+        "--job-name",
+        "--input",
+        "--output",
+        "--abort-on",
+        "--complete-on",
+        "--signal-group",
+        "--kill-after",
+    ):
+        assert option in finished.stdout
+
+
+def test_the_command_keeps_its_arguments(tmp_path: Path) -> None:
+    """The command gets everything after the first --, even our own options, another -- and undecodable bytes."""
+    arguments = [b"--", b"--help", b"--job-name", b"", b"two words", b"caf\xe9", b"-x", "ü".encode()]
+    show = [sys.executable, "-I", "-S", "-c", "import os, sys; print([os.fsencode(a) for a in sys.argv[1:]])"]
+    finished = subprocess.run(
+        [*wrapped(*show), *arguments],
+        env={**os.environ, "OPENLINEAGE_DISABLED": "true"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=20,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == f"{arguments}\n"
+
+
+def test_strict(tmp_path: Path) -> None:
+    """In strict mode a wrong setting is one clear line, and the command does not start."""
+    environ = {**os.environ, "OPENLINEAGE_POD_STRICT": "true", "OPENLINEAGE_POD_FLUSH_TIMEOUT": "soon"}
+    finished = subprocess.run(
+        wrapped("touch", "started"), env=environ, capture_output=True, text=True, cwd=tmp_path, timeout=20, check=False
+    )
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "OPENLINEAGE_POD_FLUSH_TIMEOUT" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert list(tmp_path.iterdir()) == []
