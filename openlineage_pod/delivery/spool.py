@@ -255,10 +255,15 @@ class Spool:
     def entries(self) -> list[Entry]:
         """Return all entries of all processes, oldest first."""
         try:
-            names = sorted(os.listdir(join(self.path, "new")))
+            seen, again = ([Entry(name, self._new) for name in os.listdir(self._new)] for _ in range(2))
         except OSError:
             return []
-        return [Entry(name, self._new) for name in names]
+        # A directory that is written to may show the end of a run and not its START, which was there before. Whatever
+        # came before an entry of the first look is there in the second one.
+        latest: dict[str, str] = {}
+        for entry in seen:
+            latest[entry.run_id] = max(entry.name, latest.get(entry.run_id, ""))
+        return sorted(entry for entry in again if entry.name <= latest.get(entry.run_id, ""))
 
     def hand_over(self) -> None:
         """Say that this process delivers nothing itself: its events are for others while it still runs."""

@@ -29,7 +29,7 @@ def fit_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any],
     """Return the event as `truncate_event` leaves it, and its JSON."""
     body = to_json(document)
     if len(body) > max_bytes:
-        document, _ = truncate_event(document, max_bytes)
+        document, _ = _truncate(body, max_bytes)
         body = to_json(document)
     return document, body
 
@@ -48,10 +48,12 @@ def truncate_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, 
     Never the parent, the run, the job, or the namespaces and names of the datasets: with very many of those it stays
     larger. A cut event says so in a warning and in the run facet `tags`, key `openlineage_pod_left_out`.
     """
-    size = _size(document)
-    if size <= max_bytes:
-        return document, []
-    document = json.loads(to_json(document))
+    body = to_json(document)
+    return (document, []) if len(body) <= max_bytes else _truncate(body, max_bytes)
+
+
+def _truncate(body: bytes, max_bytes: int) -> tuple[dict[str, Any], list[str]]:
+    document, size = json.loads(body), len(body)
     left_out: list[str] = []
     steps = _steps(document)
     while size + _TAG_ROOM > max_bytes and (step := next(steps, None)) is not None:

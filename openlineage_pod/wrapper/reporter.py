@@ -20,6 +20,7 @@ from openlineage_pod.wrapper.oom import count_oom_kills
 
 if TYPE_CHECKING:
     import threading
+
     from openlineage_pod.core.run import RunRecorder
     from openlineage_pod.wrapper.plan import Plan, RunOptions
     from openlineage_pod.wrapper.supervisor import Ended, Supervisor

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def event(size: int) -> dict[str, Any]:
     """Return an event with a facet of that many characters."""
-    return {"eventType": "START", "run": {"runId": "r"}, "own": "ü" + "x" * size}
+    return {"eventType": "START", "run": {"runId": "r"}, "job": {"name": "j"}, "own": "ü" + "x" * size}
 
 
 def test_one_event_one_line(capfd: pytest.CaptureFixture[str]) -> None:
