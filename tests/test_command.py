@@ -20,7 +20,7 @@ from openlineage_pod import oom, reporter
 from openlineage_pod.command import RunOptions
 from openlineage_pod.process import Ended, Supervisor
 from openlineage_pod.runtime import existing_runtime
-from tests.integration.wrapping import message, wrapped
+from tests.support.wrapping import message, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from openlineage_pod import dataset, settings
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID, SEEN_EVENTS
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
+from tests.support.events import SEEN_EVENTS
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

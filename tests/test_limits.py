@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openlineage_pod.limits import limited
 from openlineage_pod.spec import facet
-from tests.conftest import PARENT_RUN_ID
+from tests.support.constants import PARENT_RUN_ID
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
 STATISTICS = "inputStatistics"

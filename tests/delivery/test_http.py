@@ -18,16 +18,16 @@ from openlineage_pod.delivery.transport import configured_secrets, connect, desc
 from openlineage_pod.events import to_document, to_run_event
 from openlineage_pod.limits import limited
 from openlineage_pod.redaction import Redactor
-from tests.conftest import AIRFLOW_ENV
-from tests.delivery.test_worker import draft
-from tests.integration.harness import Receiver
+from tests.support.constants import AIRFLOW_ENV
+from tests.support.events import draft
+from tests.support.harness import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from openlineage_pod.testing import Recorded
-    from tests.integration.receiver import Request
+    from tests.support.receiver import Request
 
 EVENT = to_document(draft(1))
 # What depends on the connection, or on which of the two has sent it.

@@ -18,26 +18,12 @@ from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.worker import Delivery
 from openlineage_pod.events import Draft, to_document
 from openlineage_pod.settings import ConfigurationError, Settings
+from tests.support.events import draft
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-
-def draft(number: int, event_type: str = "START") -> Draft:
-    """Return the draft of a run of its own."""
-    return Draft(
-        event_type=event_type,
-        event_time="2026-01-01T00:00:00+00:00",
-        run_id=f"01938a60-0000-7000-8000-{number:012d}",
-        job_name=f"job_{number}",
-        job_namespace="default",
-        parent=None,
-        run_facets={},
-        job_facets={},
-        inputs=(),
-        outputs=(),
-    )
 
 
 class Backend:
@@ -275,14 +261,6 @@ def connected(backend: Lanes) -> Delivery:
     return subject
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Return as soon as the condition holds."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.002)
-
-
 STEPS = ["START", "RUNNING", "OTHER", "COMPLETE"]
 
 
@@ -335,7 +313,7 @@ def test_more_lanes_with_a_backlog() -> None:
     backend.answer.clear()
     for number in range(40):
         subject.submit(draft(number))
-    until(lambda: backend.connections >= 8)
+    wait_until(lambda: backend.connections >= 8, "eight connections")
     assert backend.connections <= 10
     backend.answer.set()
     assert subject.flush(20) == DeliveryReport(delivered=41)
@@ -348,7 +326,7 @@ def test_one_run_has_one_lane() -> None:
     backend.answer.clear()
     for _ in range(100):
         subject.submit(draft(1))
-    until(subject._inbox.empty)
+    wait_until(subject._inbox.empty, "the worker has taken the events")
     backend.answer.set()
     assert subject.flush(20) == DeliveryReport(delivered=101)
     assert backend.connections == 1
@@ -369,7 +347,7 @@ def test_run_is_bound_while_it_has_events() -> None:
         subject.submit(draft(number))
     subject.submit(draft(0, "COMPLETE"))
     subject.submit(draft(30))
-    until(lambda: len(backend.accepted) > 20)
+    wait_until(lambda: len(backend.accepted) > 20, "20 events are accepted")
     assert ("job_0", "COMPLETE") not in backend.accepted
     hanging.set()
     assert subject.flush(20) == DeliveryReport(delivered=33)
@@ -428,7 +406,7 @@ def test_each_event_is_counted_once(capfd: pytest.CaptureFixture[str], caplog: p
     assert str(report) in caplog.text
     # What the deadline overtook is accepted after all, and is not counted again.
     hanging.set()
-    until(lambda: len(backend.accepted) > accepted)
+    wait_until(lambda: len(backend.accepted) > accepted, "one more event is accepted")
     threading.Event().wait(0.1)
     assert subject.report() == report
 
@@ -483,7 +461,7 @@ def test_left_in_the_spool(
     for number in range(3):
         subject.submit(draft(number))
     if not how.endswith("at-once"):
-        until(lambda: (tmp_path / "new").exists() and len(spooled(tmp_path)) == 3)
+        wait_until(lambda: (tmp_path / "new").exists() and len(spooled(tmp_path)) == 3, "three events are in the spool")
     started = time.monotonic()
     assert subject.close() == DeliveryReport(spooled=3)
     assert time.monotonic() - started < 3
@@ -510,7 +488,7 @@ def test_drains_what_was_left_behind(tmp_path: Path) -> None:
     subject = lanes_to(backend, spool_dir=str(tmp_path))
     subject.submit(draft(3))
     backend.wait_for(("job_3", "START"), *((f"job_{number}", step) for step in STEPS for number in (1, 2)))
-    until(lambda: spooled(tmp_path) == [])
+    wait_until(lambda: spooled(tmp_path) == [], "the spool is empty")
     assert subject.close() == DeliveryReport(delivered=1)
     for number in (1, 2):
         assert [step for job, step in backend.accepted if job == f"job_{number}"] == STEPS
@@ -530,7 +508,7 @@ def test_draining_leaves_what_fails(tmp_path: Path) -> None:
     subject = lanes_to(backend, spool_dir=str(tmp_path))
     subject.submit(draft(3))
     backend.wait_for(("job_3", "START"), ("job_4", "START"))
-    until(lambda: len(spooled(tmp_path)) == 2)
+    wait_until(lambda: len(spooled(tmp_path)) == 2, "two events are in the spool")
     assert subject.close() == DeliveryReport(delivered=1)
     assert (spooled(tmp_path), spooled(tmp_path, "rejected")) == (["job_1", "job_1"], ["job_2"])
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import SLACK, WHOLE
-from tests.integration.harness import pipe, types, until
+from tests.support.fault_scene import SLACK, WHOLE
+from tests.support.harness import pipe, types
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Finished, Job, Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Finished, Job, Receiver
 
 FAILED = ("START", "FAIL")
 BOTH = ["job.START", "job.COMPLETE"]
@@ -277,7 +278,7 @@ def run_clock(shift: int, scene: Scene, url: str, flush_timeout: float, *, first
     environ = scene.environ(url, flush_timeout)
     job = scene.jobs.start(source, environ)
     job.wait_for("READY")
-    until(first, "the START is where it goes")
+    wait_until(first, "the START is where it goes")
     (scene.jobs.directory / "go-on").touch()
     return scene.finish(job, source, environ)
 

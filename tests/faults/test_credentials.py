@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import WHOLE
-from tests.integration.harness import types, until
+from tests.support.fault_scene import WHOLE
+from tests.support.harness import types
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 JOB = """
 from openlineage_pod import lineage_run
@@ -66,7 +67,9 @@ def test_a_key_file_that_is_written_later(
     refused = receiver.requests(at_least=2)
     assert {request["headers"].get("authorization") for request in refused} == {f"Bearer {before}" if before else None}
     write(directory, NEW)
-    until(lambda: receiver.requests()[-1]["headers"].get("authorization") == f"Bearer {NEW}", "the new key is used")
+    wait_until(
+        lambda: receiver.requests()[-1]["headers"].get("authorization") == f"Bearer {NEW}", "the new key is used"
+    )
     receiver.script()
     receiver.wait_for(lambda events: types(events) == ["START"])
     finished = scene.finish(job, JOB, environ, stdin=b"on\n")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.scene import SLACK, WHOLE, deliver_what_is_left
-from tests.integration.harness import until
+from tests.support.fault_scene import SLACK, WHOLE, deliver_what_is_left
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 ABORTED, FAILED = ("START", "ABORT"), ("START", "FAIL")
 WAITS = """
@@ -123,7 +123,7 @@ def test_sigterm_during_a_long_call_of_c_code(backend: str, scene: Scene, receiv
     )
     job.wait_for("READY")
     before = processor_time(job.pid)
-    until(lambda: processor_time(job.pid) > before + 30, "the main thread is in its long call")
+    wait_until(lambda: processor_time(job.pid) > before + 30, "the main thread is in its long call")
     job.signal(signal.SIGTERM)
     finished = job.finish(timeout=10)
     assert finished.returncode == -signal.SIGTERM
@@ -151,7 +151,7 @@ def test_sigkill_during_the_body(backend: str, spooling: Scene, receiver: Receiv
 def test_a_replay_ends_the_run_of_a_killed_process(spooling: Scene, receiver: Receiver, refused: str) -> None:
     """A replay sends the START that a killed process left, and the end of its run, which its dry run only lists."""
     job = spooling.jobs.start(WAITS, spooling.environ(refused))
-    until(lambda: spooling.files("new"), "START is in the spool")
+    wait_until(lambda: spooling.files("new"), "START is in the spool")
     job.signal(signal.SIGKILL)
     job.finish()
     before = spooling.files("new"), spooling.files("open")
@@ -183,7 +183,7 @@ def test_sigkill_of_a_process_with_many_runs(spooling: Scene, receiver: Receiver
         """,
         spooling.environ(receiver.url),
     )
-    until(lambda: len(spooling.files("new")) == 60, "all is in the spool")
+    wait_until(lambda: len(spooling.files("new")) == 60, "all is in the spool")
     job.signal(signal.SIGKILL)
     finished = job.finish()
     produced = {f"run-{number}": WHOLE for number in range(30)}
@@ -207,7 +207,7 @@ def test_sigkill_in_the_middle_of_a_write(spooling: Scene, receiver: Receiver) -
             spooling.environ(receiver.url),
         )
         seen = len(spooling.files("new"))
-        until(lambda seen=seen: len(spooling.files("new")) > seen + 3, "it writes")  # type: ignore[misc]
+        wait_until(lambda seen=seen: len(spooling.files("new")) > seen + 3, "it writes")  # type: ignore[misc]
         job.signal(signal.SIGKILL)
         assert job.finish().returncode == -signal.SIGKILL
     left = len(spooling.files("new"))
@@ -242,7 +242,7 @@ def test_os_exit_in_the_body(backend: str, scene: Scene, receiver: Receiver) -> 
     job.wait_for("READY")
     receiver.requests(at_least=1)
     if backend == "well":
-        until(lambda: not scene.files("new"), "the answer is there")
+        wait_until(lambda: not scene.files("new"), "the answer is there")
     finished = scene.finish(job, LEAVES, environ, stdin=b"on\n")
     assert finished.returncode == 3
     books = scene.account({"job": ["START"]}, finished, backends=[receiver], told=False)

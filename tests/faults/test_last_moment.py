@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import SLACK, WHOLE, deliver_what_is_left
+from tests.support.fault_scene import SLACK, WHOLE, deliver_what_is_left
 
 if TYPE_CHECKING:
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 BOTH = ["job.START", "job.COMPLETE"]
 # What the intake does with an event takes as long as these jobs say; the main thread is at its own pace.

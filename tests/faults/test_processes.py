@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import WHOLE, deliver_what_is_left
+from tests.support.fault_scene import WHOLE, deliver_what_is_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 FAILED, ABORTED = ("START", "FAIL"), ("START", "ABORT")
 BACKENDS = ("well", "refused")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import trustme
 
-from tests.faults.scene import WHOLE
-from tests.integration.harness import on_a_thread
+from tests.support.fault_scene import WHOLE
+from tests.support.harness import on_a_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Event
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Event
 
 JOB = """
 from openlineage_pod import lineage_run

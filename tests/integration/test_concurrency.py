@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
-from tests.integration.harness import by_run
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
+from tests.support.harness import by_run
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Event, Jobs, Receiver
+    from tests.support.harness import Event, Jobs, Receiver
 
 WHOLE = ["START", "COMPLETE"]
 

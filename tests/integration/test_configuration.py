@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import types
+from tests.support.harness import types
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 JOB = """
 from openlineage_pod import lineage_run

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import AIRFLOW_ENV
-from tests.integration.harness import types
+from tests.support.constants import AIRFLOW_ENV
+from tests.support.harness import types
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 KEY = "k3y-of-the-tenant"
 JOB = """

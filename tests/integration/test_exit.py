@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import by_run, pipe, types
+from tests.support.harness import by_run, pipe, types
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Job, Jobs, Receiver
+    from tests.support.harness import Job, Jobs, Receiver
 
 SHORT = """
 from openlineage_pod import lineage_run
@@ -221,7 +221,7 @@ print("done")
 """
     with pipe(full=full) as stderr:
         job: Job = jobs.start(source, {"OPENLINEAGE_URL": refused, **STUCK[case]}, stderr=stderr)
-        job.wait_for("READY", patience=SLACK)
+        job.wait_for("READY", seconds=SLACK)
         if case == "sigterm":
             os.kill(job.pid, 15)
         finished = job.finish(timeout=1 + SLACK)

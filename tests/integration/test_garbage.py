@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from openlineage_pod import current_run, lineage_run
 from openlineage_pod.testing import record_events
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, SEEN_EVENTS
-from tests.integration.harness import by_run
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID
+from tests.support.events import SEEN_EVENTS
+from tests.support.harness import by_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 EXAMPLES = int(os.environ.get("OPENLINEAGE_POD_TEST_EXAMPLES", "2000"))
 MEGABYTE = 1_000_000

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events import last_will, to_document
-from tests.delivery.test_spool import another_process, kill, names
-from tests.delivery.test_worker import draft
-from tests.integration.harness import by_run, types, until
-from tests.integration.test_signals import child_of, pid_1
-from tests.integration.wrapping import message, run, sh, start, start_relay, stop
+from openlineage_pod.events import last_will
+from tests.support.events import event
+from tests.support.files import names
+from tests.support.harness import by_run, types
+from tests.support.processes import child_of, pid_1
+from tests.support.spools import another_process, kill
+from tests.support.waiting import wait_until
+from tests.support.wrapping import message, run, sh, start, start_relay, stop
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Event, Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 MIB = 1024 * 1024
 SHORT_GRACE = {"OPENLINEAGE_POD_GRACE_PERIOD": "8"}
@@ -41,11 +43,6 @@ def spooling(spool: Path, **further: str) -> dict[str, str]:
 def is_empty(spool: Path) -> bool:
     """Say whether nothing is left in the spool: no event, no open run, no process."""
     return not any(names(spool / folder) for folder in ("new", "open", "owners", "tmp", "rejected"))
-
-
-def event(number: int, event_type: str = "START") -> Event:
-    """Return the event of a run of its own."""
-    return to_document(draft(number, event_type))
 
 
 def leave(directory: Path, *numbers: int) -> None:
@@ -106,7 +103,7 @@ def test_vanished_processes(spool: Path, receiver: Receiver, jobs: Jobs) -> None
 def test_end_of_a_vanished_run_is_after_its_start(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """The end that others report has a time after the start, and the start's job and datasets."""
     job = start(jobs, "cat", environ=spooling(spool), options=("--output", "s3://lake/x"))
-    until(lambda: (spool / "owners").exists() and names(spool / "new"), "START is in the spool")
+    wait_until(lambda: (spool / "owners").exists() and names(spool / "new"), "START is in the spool")
     os.kill(job.pid, signal.SIGKILL)
     job.finish()
     relay = start_relay(jobs, spool, receiver.environ)
@@ -143,7 +140,7 @@ def test_a_second_relay_does_not_hold_up_the_end_of_the_first(spool: Path, recei
     first = start_relay(jobs, spool, {**receiver.environ, **SHORT_GRACE})
     receiver.events(at_least=2)
     second = start_relay(jobs, spool, receiver.environ)
-    until(lambda: len(names(spool / "owners")) == 2, "the second has started")
+    wait_until(lambda: len(names(spool / "owners")) == 2, "the second has started")
     asked = time.monotonic()
     stop(first)
     assert time.monotonic() - asked < 4
@@ -161,7 +158,7 @@ def test_killed_relay(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     os.kill(relay.pid, signal.SIGKILL)
     relay.finish()
     following = start_relay(jobs, spool, receiver.environ)
-    until(lambda: not names(spool / "new"), "all is delivered")
+    wait_until(lambda: not names(spool / "new"), "all is delivered")
     stop(following)
     assert list(by_run(receiver.events()).values()) == [["START", "COMPLETE"]] * 10
     assert len(receiver.requests()) <= 21
@@ -211,7 +208,9 @@ def test_process_that_outlives_the_grace(stopped: bool, spool: Path, receiver: R
     if stopped:
         job.signal(signal.SIGTERM)
         (will,) = (spool / "open").iterdir()
-        until(lambda: json.loads(will.read_bytes())["eventType"] == "ABORT", "the provisional ABORT is in the spool")
+        wait_until(
+            lambda: json.loads(will.read_bytes())["eventType"] == "ABORT", "the provisional ABORT is in the spool"
+        )
     asked = time.monotonic()
     stop(relay)
     assert time.monotonic() - asked < 2
@@ -230,7 +229,7 @@ def test_backend_that_is_not_well_at_the_end(
     url = refused if backend == "refuses" else receiver.url
     relay = start_relay(jobs, spool, {"OPENLINEAGE_URL": url, "OPENLINEAGE_POD_GRACE_PERIOD": "2"})
     if backend == "refuses":
-        until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has tried")
+        wait_until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has tried")
     else:
         receiver.requests(at_least=1)
     asked = time.monotonic()
@@ -249,7 +248,7 @@ def test_outage(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     receiver.script({"status": 503})
     relay = start_relay(jobs, spool, receiver.environ)
     leave(spool, 1, 2)
-    until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has told of it")
+    wait_until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has told of it")
     # It asks six times at the most before it gives up for a moment: by then it has done so once more.
     receiver.requests(at_least=len(receiver.requests()) + 7)
     receiver.script()
@@ -300,10 +299,10 @@ def test_killed_before_the_will_was_withdrawn_but_after_the_delivery(
 ) -> None:
     """It has so also where the relay delivered that terminal event before the process was killed."""
     relay = start_relay(jobs, spool, receiver.environ)
-    until((spool / "owners").exists, "the relay has started")
+    wait_until((spool / "owners").exists, "the relay has started")
     with another_process(spool, 1, then=WRITES_BOTH) as process:
         receiver.events(at_least=2)
-        until(lambda: not names(spool / "new"), "both events are taken out")
+        wait_until(lambda: not names(spool / "new"), "both events are taken out")
         kill(process)
     stop(relay)
     assert types(receiver.events()) == ["START", "COMPLETE"]

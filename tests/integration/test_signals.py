@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import by_run, types
+from tests.support.harness import by_run, types
+from tests.support.processes import child_of, pid_1
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 WAITING = {
     "sleep": "time.sleep(60)",
@@ -118,31 +116,6 @@ def test_a_hung_backend_does_not_keep_a_terminated_job(receiver: Receiver, jobs:
     finished = job.finish(timeout=15)
     assert finished.returncode == -signal.SIGTERM
     assert types(finished.printed) == ["START", "ABORT"]
-
-
-@cache
-def pid_1() -> tuple[str, ...]:
-    """Return the command that runs a command as PID 1 of its own PID namespace, or skip the test."""
-    # Whoever kills `unshare` ends all that is in the namespace.
-    prefix = ("unshare", "-pf", "--kill-child", "--mount-proc")
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("a PID namespace needs `unshare` and the right to make one")
-    return prefix
-
-
-def child_of(pid: int) -> int:
-    """Return the process id, as it is seen here, of the only child of a process."""
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended meanwhile
-            continue
-        if int(fields[1]) == pid:
-            return int(status.parent.name)
-    raise AssertionError(f"process {pid} has no child")
 
 
 def test_sigterm_ends_pid_1_with_143(receiver: Receiver, jobs: Jobs) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, SEEN_EVENTS
-from tests.integration.harness import types
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID
+from tests.support.events import SEEN_EVENTS
+from tests.support.harness import types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.harness import Event, Jobs, Receiver
+    from tests.support.harness import Event, Jobs, Receiver
 
 JOB = """
 from openlineage_pod import lineage_run

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
-from tests.integration.harness import PATIENCE, by_run, types, until
-from tests.integration.test_signals import child_of, pid_1
-from tests.integration.wrapping import ADDED, QUICK, message, run, sh, start, start_relay, started, wrapped
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
+from tests.support.harness import by_run, types
+from tests.support.processes import child_of, pid_1
+from tests.support.waiting import HANGS, wait_until
+from tests.support.wrapping import ADDED, QUICK, message, run, sh, start, start_relay, started, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.integration.harness import Event, Jobs, Receiver
+    from tests.support.harness import Event, Jobs, Receiver
 
 RUN_ID = "01a1d7b0-8b20-7c3d-9d4e-0123456789ab"
 
@@ -129,7 +130,7 @@ def test_imports_that_take_long(receiver: Receiver, jobs: Jobs, tmp_path: Path) 
     )
     job.wait_for("READY")
     job.signal(signal.SIGTERM)
-    job.wait_for("TERM", patience=10)
+    job.wait_for("TERM", seconds=10)
     job.signal(signal.SIGUSR1)
     finished = job.finish()
     assert (finished.returncode, finished.duration < 15) == (7, True)
@@ -183,7 +184,7 @@ def memory_limit() -> Iterator[Path]:
             pytest.skip(f"no memory limit can be set: {error}")
         yield group
     finally:
-        until(lambda: not (group / "cgroup.procs").read_text(), "the control group is empty")
+        wait_until(lambda: not (group / "cgroup.procs").read_text(), "the control group is empty")
         group.rmdir()
 
 
@@ -492,10 +493,10 @@ def test_killed_with_a_spool(who: str, stopped: bool, receiver: Receiver, jobs: 
     job.wait_for("READY")
     receiver.events(at_least=1)
     # Else it is killed between the delivery and the deletion, and START is delivered again.
-    until(lambda: not list((spool / "new").iterdir()), "START is delivered and deleted")
+    wait_until(lambda: not list((spool / "new").iterdir()), "START is delivered and deleted")
     if stopped:
         job.signal(signal.SIGTERM)
-        until(lambda: types(wills(spool)) == ["ABORT"], "the provisional ABORT is in the spool")
+        wait_until(lambda: types(wills(spool)) == ["ABORT"], "the provisional ABORT is in the spool")
     else:
         assert types(wills(spool)) == ["FAIL"]
     os.kill(job.pid, signal.SIGKILL)
@@ -531,7 +532,7 @@ def test_spool_of_a_run_that_ends_well(receiver: Receiver, jobs: Jobs, tmp_path:
     job.wait_for("READY")
     receiver.events(at_least=1)
     job.signal(signal.SIGTERM)
-    assert job.finish(timeout=PATIENCE).returncode == 0
+    assert job.finish(timeout=HANGS).returncode == 0
     assert types(receiver.events()) == ["START", "COMPLETE"]
     assert not [*(spool / "new").iterdir(), *wills(spool)]
 
@@ -547,7 +548,7 @@ def test_last_chance_before_the_kill(refused: str, jobs: Jobs) -> None:
     job.wait_for("READY")
     asked = time.monotonic()
     job.signal(signal.SIGTERM)
-    until(lambda: job._stderr.read_text().count("OPENLINEAGE_POD_EVENT ") == 2, "both events are printed")
+    wait_until(lambda: job._stderr.read_text().count("OPENLINEAGE_POD_EVENT ") == 2, "both events are printed")
     assert time.monotonic() - asked < 4
     command = child_of(job.pid)
     job.signal(signal.SIGKILL)

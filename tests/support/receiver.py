@@ -1,6 +1,6 @@
 """An OpenLineage backend for tests: a process of its own on the loopback, whose answers a test scripts.
 
-Started as `python -m tests.integration.receiver` or by its path, it listens on a free port and prints the port. Below
+Started as `python -m tests.support.receiver` or by its path, it listens on a free port and prints the port. Below
 `/control/` it talks to the test, everything else is the backend:
 
 - `GET /control/ready` answers as soon as it serves;

@@ -13,13 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.harness import PATIENCE, Job
-from tests.integration.test_signals import child_of
+from tests.support.harness import Job
+from tests.support.processes import child_of
+from tests.support.waiting import HANGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.integration.harness import Event, Finished, Jobs
+    from tests.support.harness import Event, Finished, Jobs
 
 __all__ = [
     "ADDED",
@@ -132,9 +133,9 @@ class Terminal:
         """Press keys."""
         os.write(self._master, keys)
 
-    def wait_for(self, *texts: bytes, patience: float = PATIENCE) -> None:
+    def wait_for(self, *texts: bytes, seconds: float = HANGS) -> None:
         """Return as soon as the terminal has shown `texts`, in any order, after what was waited for before."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + seconds
         unseen = self.shown
         while missing := [text for text in texts if text not in unseen]:
             readable, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
@@ -158,5 +159,5 @@ class Terminal:
             with suppress(OSError, ProcessLookupError):
                 if int(status.read_text().rpartition(")")[2].split()[3]) == self.process.pid:
                     os.kill(int(status.parent.name), signal.SIGKILL)
-        self.process.communicate(timeout=PATIENCE)
+        self.process.communicate(timeout=HANGS)
         self.hang_up()

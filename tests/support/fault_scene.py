@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 
-from tests.conftest import SEEN_EVENTS
-from tests.integration.harness import PATIENCE, until
+from tests.support.events import SEEN_EVENTS
+from tests.support.waiting import HANGS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Protocol
 
-    from tests.integration.harness import Event, Finished, Job, Jobs, Receiver
+    from tests.support.harness import Event, Finished, Job, Jobs, Receiver
 
     class Backend(Protocol):
         """Whatever received events."""
@@ -149,7 +149,7 @@ class Scene:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=HANGS,
         )
 
     def files(self, folder: str) -> list[Path]:
@@ -263,5 +263,5 @@ def deliver_what_is_left(scene: Scene, receiver: Receiver) -> None:
     receiver.script()
     environ = scene.environ(receiver.url, 10)
     job = scene.jobs.start(_NEXT, environ)
-    until(lambda: not scene.files("new"), "the spool is drained")
+    wait_until(lambda: not scene.files("new"), "the spool is drained")
     assert scene.finish(job, _NEXT, environ, stdin=b"on\n").stderr == ""
