@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from tests.support.harness import Finished, Jobs, Receiver
 
+# The bundle is built once, by one process; that takes a C compiler and half a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.serial]
+
 BUNDLE = "/openlineage-pod/openlineage-pod"
 # What a container without anything may run: with "wait" it exits with 3 after SIGTERM, else it shows what it was given.
 PROGRAM = r"""

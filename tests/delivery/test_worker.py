@@ -19,7 +19,7 @@ from openlineage_pod.delivery.worker import Delivery
 from openlineage_pod.events import Draft, to_document
 from openlineage_pod.settings import ConfigurationError, Settings
 from tests.support.events import draft
-from tests.support.waiting import wait_until
+from tests.support.waiting import at_most, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,7 +90,7 @@ def test_deadline(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFi
     assert backend.asked.wait(10)
     started = time.monotonic()
     assert subject.close() == DeliveryReport(printed=3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < at_most()
     assert [event["job"]["name"] for event in printed(capfd.readouterr().err)] == ["job_0", "job_1", "job_2"]
     assert "3 printed" in caplog.text
     backend.answer.set()
@@ -180,10 +180,10 @@ def test_exit_budget_is_spent_once(capfd: pytest.CaptureFixture[str]) -> None:
     backend.answer.clear()
     subject = delivery(backend, flush_timeout=0.5)
     started = time.monotonic()
-    for number in range(20):
+    for number in range(60):
         subject.submit(draft(number))
         subject.close()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < at_most()
     assert len(printed(capfd.readouterr().err)) == 20
     backend.answer.set()
 
@@ -457,14 +457,14 @@ def test_left_in_the_spool(
 
     if how.endswith("at-once"):
         monkeypatch.setattr(worker, "Spool", slow_volume)
-    subject = lanes_to(Lanes(decide), spool_dir=str(tmp_path), flush_timeout=5)
+    subject = lanes_to(Lanes(decide), spool_dir=str(tmp_path), flush_timeout=60)
     for number in range(3):
         subject.submit(draft(number))
     if not how.endswith("at-once"):
         wait_until(lambda: (tmp_path / "new").exists() and len(spooled(tmp_path)) == 3, "three events are in the spool")
     started = time.monotonic()
     assert subject.close() == DeliveryReport(spooled=3)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < at_most()
     assert spooled(tmp_path) == ["job_0", "job_1", "job_2"]
     assert printed(capfd.readouterr().err) == []
     assert list((tmp_path / "owners").iterdir()) == []

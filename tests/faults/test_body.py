@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.fault_scene import SLACK, WHOLE
+from tests.support.fault_scene import WHOLE
 from tests.support.harness import pipe, types
-from tests.support.waiting import wait_until
+from tests.support.waiting import at_most, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,7 +187,7 @@ def test_a_value_that_has_no_json(value: str, in_memory: Scene, receiver: Receiv
     source = ODD.format(value=VALUES[value])
     environ = in_memory.environ(receiver.url, 1)
     # Not until its end but for a while: a conversion that never ends would hold up the exit for ever.
-    finished = in_memory.jobs.start(source, environ).finish(timeout=1 + SLACK)
+    finished = in_memory.jobs.start(source, environ).finish(timeout=at_most(1))
     without = in_memory.run_without(source)
     assert (finished.returncode, finished.stdout) == (without.returncode, without.stdout)
     books = in_memory.account({"job": WHOLE, "next": WHOLE}, finished, backends=[receiver])
@@ -243,8 +243,7 @@ with lineage_run("job", outputs=["s3://lake/accounts"]) as run:
     environ = in_memory.environ(receiver.url if backend == "well" else refused, 2)
     job = in_memory.jobs.start(source, environ)
     job.wait_for("END")
-    # Less slack than elsewhere: what takes the time here is our own work.
-    finished = in_memory.finish(job, source, environ, slack=4)
+    finished = in_memory.finish(job, source, environ)
     books = in_memory.account({"job": WHOLE}, finished, backends=[receiver])
     assert books.delivered + books.printed == BOTH
     (complete,) = [event for event in [*receiver.events(), *finished.printed] if event["eventType"] == "COMPLETE"]
@@ -363,7 +362,7 @@ def test_a_full_pipe_behind_stderr(backend: str, scene: Scene, receiver: Receive
     environ = scene.environ(receiver.url if backend == "well" else refused, 1)
     with pipe(full=True) as stderr:
         job: Job = scene.jobs.start(source, environ, stderr=stderr)
-        finished: Finished = job.finish(timeout=1 + SLACK)
+        finished: Finished = job.finish(timeout=at_most(1))
     assert (finished.returncode, finished.stdout) == (7, "before\n")
     if backend == "well" or scene.spool is not None:
         books = scene.account({"job": WHOLE}, finished, backends=[receiver], told=False)

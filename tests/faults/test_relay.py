@@ -70,6 +70,8 @@ def test_a_relay_that_is_quick(spooling: Scene) -> None:
     assert list(taken.values()) == [["START", "COMPLETE"]] * 400
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_a_relay_that_has_to_wait_for_its_last_pass(spooling: Scene, receiver: Receiver) -> None:
     """At its end a relay waits until another process lets it, and delivers what is left in the time that it has."""
     assert spooling.spool is not None
@@ -81,6 +83,6 @@ def test_a_relay_that_has_to_wait_for_its_last_pass(spooling: Scene, receiver: R
         wait_until(lambda: len(spooling.files("owners")) == 2, "the relay has started")
         relay.signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
-            relay.finish(timeout=3.8)
+            relay.finish(timeout=3.2)
     assert relay.finish(timeout=20).returncode == 0
     assert [event["eventType"] for event in receiver.events()] == ["START"]

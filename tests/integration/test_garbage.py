@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 import string
 import uuid
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from openlineage_pod import current_run, lineage_run
 from openlineage_pod.testing import record_events
+from tests.support import options
 from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID
 from tests.support.events import SEEN_EVENTS
 from tests.support.harness import by_run
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from tests.support.harness import Jobs, Receiver
 
-EXAMPLES = int(os.environ.get("OPENLINEAGE_POD_TEST_EXAMPLES", "2000"))
 MEGABYTE = 1_000_000
 
 
@@ -289,13 +288,19 @@ def job() -> tuple[str, str]:
 KNOWN_SHAPES: set[str] = set()
 
 
+# The slow tests try them all: `EXAMPLES` values in single variables, and a tenth of that in several.
+IN_ONE = [5, pytest.param(options.EXAMPLES // (len(ORACLES) + len(OTHERS)) + 1, marks=pytest.mark.slow, id="all")]
+IN_MANY = [20, pytest.param(max(1, options.EXAMPLES // 10), marks=pytest.mark.slow, id="all")]
+
+
+@pytest.mark.parametrize("examples", IN_ONE)
 @pytest.mark.parametrize("variable", [*ORACLES, *OTHERS])
-def test_garbage_in_a_variable_does_not_reach_the_job(variable: str, listener: _Listener) -> None:
+def test_garbage_in_a_variable_does_not_reach_the_job(variable: str, examples: int, listener: _Listener) -> None:
     """Whatever a variable holds, the job's result is the same, and a malformed value is one warning that names it."""
 
     @with_special_values
     @settings(
-        max_examples=max(1, EXAMPLES // (len(ORACLES) + len(OTHERS)) + 1),
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
@@ -324,22 +329,31 @@ def test_garbage_in_a_variable_does_not_reach_the_job(variable: str, listener: _
     check()
 
 
-@settings(
-    max_examples=EXAMPLES // 10, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
-@given(
-    st.dictionaries(
-        st.sampled_from([name for name in ORACLES if name != "OPENLINEAGE_POD_STRICT"]), garbage, max_size=8
-    )
-)
-def test_garbage_in_many_variables_does_not_reach_the_job(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("examples", IN_MANY)
+def test_garbage_in_many_variables_does_not_reach_the_job(examples: int) -> None:
     """Any combination of garbage leaves the job's result as it is."""
-    before = len(SEEN_EVENTS)
-    with record_events(environ) as recorded:
-        assert job() == ("xxx", "own")
-        runs = by_run(recorded.events)
-    keep_what_is_new(before, KNOWN_SHAPES)
-    assert list(runs.values()) in ([], [["START", "FAIL"], ["START", "COMPLETE"]])
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        st.dictionaries(
+            st.sampled_from([name for name in ORACLES if name != "OPENLINEAGE_POD_STRICT"]), garbage, max_size=8
+        )
+    )
+    def check(environ: dict[str, str]) -> None:
+        before = len(SEEN_EVENTS)
+        with record_events(environ) as recorded:
+            assert job() == ("xxx", "own")
+            runs = by_run(recorded.events)
+        keep_what_is_new(before, KNOWN_SHAPES)
+        assert list(runs.values()) in ([], [["START", "FAIL"], ["START", "COMPLETE"]])
+
+    check()
 
 
 NASTY = {

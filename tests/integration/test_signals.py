@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.harness import by_run, types
 from tests.support.processes import child_of, pid_1
+from tests.support.waiting import at_most
 
 if TYPE_CHECKING:
     from tests.support.harness import Jobs, Receiver
@@ -113,7 +114,7 @@ def test_a_hung_backend_does_not_keep_a_terminated_job(receiver: Receiver, jobs:
     job = jobs.start(WAITS.format(waiting=WAITING["sleep"]), environ)
     job.wait_for("READY")
     job.signal(signal.SIGTERM)
-    finished = job.finish(timeout=15)
+    finished = job.finish(timeout=at_most(1))
     assert finished.returncode == -signal.SIGTERM
     assert types(finished.printed) == ["START", "ABORT"]
 

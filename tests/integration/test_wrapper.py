@@ -19,7 +19,7 @@ import pytest
 from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
 from tests.support.harness import by_run, types
 from tests.support.processes import child_of, pid_1
-from tests.support.waiting import HANGS, wait_until
+from tests.support.waiting import HANGS, at_most, wait_until
 from tests.support.wrapping import ADDED, QUICK, message, run, sh, start, start_relay, started, wrapped
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_a_module_that_cannot_be_imported(broken: str, receiver: Receiver, jobs:
 
 def test_imports_that_take_long(receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
     """Signals are forwarded at once, and the end is waited for no longer than the flush timeout, whatever they take."""
-    (tmp_path / "logging.py").write_text("import time; time.sleep(20)")  # as from a file system that hangs
+    (tmp_path / "logging.py").write_text("import time; time.sleep(60)")  # as from a file system that hangs
     environ = {**receiver.environ, "PYTHONPATH": str(tmp_path), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "2"}
     job = start(
         jobs,
@@ -130,10 +130,10 @@ def test_imports_that_take_long(receiver: Receiver, jobs: Jobs, tmp_path: Path) 
     )
     job.wait_for("READY")
     job.signal(signal.SIGTERM)
-    job.wait_for("TERM", seconds=10)
+    job.wait_for("TERM", seconds=at_most())
     job.signal(signal.SIGUSR1)
     finished = job.finish()
-    assert (finished.returncode, finished.duration < 15) == (7, True)
+    assert (finished.returncode, finished.duration < at_most(5)) == (7, True)
     assert "take too long" in finished.stderr
 
 
@@ -429,7 +429,7 @@ def test_backend_that_is_not_well(backend: str, stopped: bool, receiver: Receive
         job.signal(signal.SIGTERM)
     asked = time.monotonic()
     finished = job.finish(timeout=30)
-    assert time.monotonic() - asked < 0.5 + 8
+    assert time.monotonic() - asked < at_most(0.5)
     assert (finished.returncode, finished.stdout) == (7, "READY\n")
     assert types(finished.printed) == ["START", "ABORT" if stopped else "FAIL"]
     assert "Traceback" not in finished.stderr
@@ -441,7 +441,7 @@ def test_grace_period_that_is_shorter_than_the_flush_timeout(receiver: Receiver,
     environ = {
         **receiver.environ,
         "OPENLINEAGE_POD_GRACE_PERIOD": "6",
-        "OPENLINEAGE_POD_FLUSH_TIMEOUT": "20",
+        "OPENLINEAGE_POD_FLUSH_TIMEOUT": "60",
     }
     job = start(jobs, *sh(TRAPS.format(3)), environ=environ)
     job.wait_for("READY")
@@ -449,7 +449,7 @@ def test_grace_period_that_is_shorter_than_the_flush_timeout(receiver: Receiver,
     asked = time.monotonic()
     job.signal(signal.SIGTERM)
     finished = job.finish(timeout=30)
-    assert time.monotonic() - asked < 6
+    assert time.monotonic() - asked < at_most(6)
     assert finished.returncode == 3
     assert types(finished.printed) == ["START", "ABORT"]
 
@@ -549,7 +549,7 @@ def test_last_chance_before_the_kill(refused: str, jobs: Jobs) -> None:
     asked = time.monotonic()
     job.signal(signal.SIGTERM)
     wait_until(lambda: job._stderr.read_text().count("OPENLINEAGE_POD_EVENT ") == 2, "both events are printed")
-    assert time.monotonic() - asked < 4
+    assert time.monotonic() - asked < at_most(4)
     command = child_of(job.pid)
     job.signal(signal.SIGKILL)
     os.kill(command, signal.SIGKILL)
