@@ -430,6 +430,7 @@ def test_empty_report(reported: Reported, caplog: pytest.LogCaptureFixture) -> N
     assert caplog.records == []
 
 
+@pytest.mark.serial
 def test_large_report(reported: Reported, recorded: Recorded) -> None:
     """Of 20,000 lines about some datasets each counts, within the time that the end may take."""
     with reported.path.open("w") as file:

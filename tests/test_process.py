@@ -111,13 +111,14 @@ def test_script_without_an_interpreter_line(commands: dict[str, str], prefix: tu
     assert run(jobs, commands["empty"], prefix=prefix, environ=QUICK).returncode == 0
 
 
-def test_200_runs_without_a_wrong_code(prefix: tuple[str, ...], jobs: Jobs) -> None:
-    """Of 200 quick commands, many at a time, with orphans that end beside them, none has another's exit code."""
+@pytest.mark.parametrize("count", [18, pytest.param(100, marks=pytest.mark.slow)])
+def test_many_runs_without_a_wrong_code(count: int, prefix: tuple[str, ...], jobs: Jobs) -> None:
+    """Of many quick commands, eight at a time, with orphans that end beside them, none has another's exit code."""
     leaves_orphans = [sh(f"(true & true &) ; (exit 9) & exit {code}") for code in (0, 7, 42, 255)]
     dies = [sh(KILLS_ITSELF.format(number)) for number in (9, 15)]
     expected = {7: sh("exit 7"), 0: ("true",), 127: ("no-such-command",)}
     cases = [*zip((0, 7, 42, 255), leaves_orphans, strict=True), *zip((137, 143), dies, strict=True), *expected.items()]
-    many = list(islice(cycle(cases), 100))  # twice, by the fixture
+    many = list(islice(cycle(cases), count))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda case: codes(jobs, prefix, case[1], DISABLED), many))
     assert found == [code for code, _ in many]
@@ -284,6 +285,7 @@ def test_stopped_command(prefix: tuple[str, ...], jobs: Jobs) -> None:
 IGNORES_TERM = sh("trap '' TERM; echo READY; exec sleep 30")
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("options", [(), ("--signal-group",)])
 def test_kill_after(options: tuple[str, ...], prefix: tuple[str, ...], jobs: Jobs) -> None:
     """With --kill-after a command that ignores the stop signal gets SIGKILL so long after it, and not before."""

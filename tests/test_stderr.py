@@ -68,6 +68,7 @@ def test_more_than_a_pipe_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert target.stat().st_size == 1_000_000
 
 
+@pytest.mark.serial
 def test_full_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full pipe that nobody reads costs the time until the deadline and no more, and is told."""
     with pipe_as_stderr(monkeypatch) as _reading:
@@ -143,6 +144,7 @@ def test_replaced_stderr(log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -
     assert replacement.getvalue() == "job.lineage: text\n"
 
 
+@pytest.mark.serial
 def test_warning_into_a_full_pipe(log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning that nobody reads does not hold up the job."""
     with pipe_as_stderr(monkeypatch) as _reading:

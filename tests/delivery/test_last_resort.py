@@ -9,13 +9,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from openlineage_pod.delivery.last_resort import print_event
 from tests.support.waiting import at_most
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def event(size: int) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def test_long_event_in_numbered_parts(capfd: pytest.CaptureFixture[str]) -> None
     assert json.loads("".join(texts)) == event(50_000)
 
 
+@pytest.mark.serial
 def test_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full pipe behind stderr holds nobody up past the deadline, and the event does not count as printed."""
     reading, writing = os.pipe()

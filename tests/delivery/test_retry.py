@@ -75,6 +75,7 @@ def test_permanent_error_ends_it() -> None:
     assert attempt.calls == 1
 
 
+@pytest.mark.serial
 def test_deadline_ends_it() -> None:
     """After the deadline of the exit there is no further attempt; the last failure leaves."""
     policy = RetryPolicy()
@@ -97,6 +98,7 @@ def test_retry_after_beyond_the_deadline_ends_it() -> None:
     assert attempt.calls == 1
 
 
+@pytest.mark.serial
 def test_retry_after_within_the_deadline_is_honoured() -> None:
     """A backend that asks for a pause which fits gets it."""
     policy = RetryPolicy()

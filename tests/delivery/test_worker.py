@@ -80,6 +80,7 @@ def test_submit_does_not_wait() -> None:
     assert subject.flush(10) == DeliveryReport(delivered=1)
 
 
+@pytest.mark.serial
 def test_deadline(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     """At the deadline what is undelivered, also what is under way, is printed, counted once, and summed up."""
     backend = Backend()
@@ -174,6 +175,7 @@ def test_events_after_the_end() -> None:
     assert subject.report() == DeliveryReport(delivered=1)
 
 
+@pytest.mark.serial
 def test_exit_budget_is_spent_once(capfd: pytest.CaptureFixture[str]) -> None:
     """However often the end is reached, all waiting together stays within the flush timeout."""
     backend = Backend()
@@ -440,6 +442,7 @@ def test_spooled_before_the_first_attempt(tmp_path: Path) -> None:
     assert subject.close() == DeliveryReport(delivered=1)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("how", ["hangs", "hangs-at-once", "fails", "fails-at-once"])
 def test_left_in_the_spool(
     how: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -185,9 +185,9 @@ with lineage_run("next"):
 def test_a_value_that_has_no_json(value: str, in_memory: Scene, receiver: Receiver) -> None:
     """A facet's value that cannot be written as JSON costs neither its event nor another one, nor any time."""
     source = ODD.format(value=VALUES[value])
-    environ = in_memory.environ(receiver.url, 1)
-    # Not until its end but for a while: a conversion that never ends would hold up the exit for ever.
-    finished = in_memory.jobs.start(source, environ).finish(timeout=at_most(1))
+    environ = in_memory.environ(receiver.url, 10)
+    # A conversion that never ends would hold up the exit for ever.
+    finished = in_memory.jobs.start(source, environ).finish(timeout=at_most(10))
     without = in_memory.run_without(source)
     assert (finished.returncode, finished.stdout) == (without.returncode, without.stdout)
     books = in_memory.account({"job": WHOLE, "next": WHOLE}, finished, backends=[receiver])

@@ -68,6 +68,7 @@ print("END", flush=True)
 """
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("backend", ["hangs", "fails"])
 def test_sigterm_during_the_flush(backend: str, scene: Scene, receiver: Receiver) -> None:
     """At the end of a run that is over, SIGTERM adds no event and no time, and loses none."""

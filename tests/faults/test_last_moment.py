@@ -75,6 +75,7 @@ def test_what_the_intake_is_at_is_waited_for(slowed: str, spooling: Scene, refus
     assert spooling.account({"job": WHOLE, "next": WHOLE}, backends=[receiver]).delivered[:2] == BOTH
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(("last_resort", "place"), [("stderr", "printed"), ("off", "spooled")])
 def test_an_intake_that_hangs_is_not_waited_for(last_resort: str, place: str, spooling: Scene, refused: str) -> None:
     """While a write hangs, the exit is in time, all is kept elsewhere, and nobody else reports an end of the run."""

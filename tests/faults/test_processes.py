@@ -37,7 +37,7 @@ with lineage_run("job-{number}"):
 """
 
 
-@pytest.mark.parametrize("transport", ["url", "client"])
+@pytest.mark.parametrize("transport", ["url", pytest.param("client", marks=pytest.mark.slow)])
 def test_a_fork_in_the_first_200_ms(transport: str, scene: Scene, receiver: Receiver) -> None:
     """Whenever a job forks while a worker imports, neither process hangs, and both runs end once."""
     environ = scene.environ(receiver.url, 20)

@@ -301,14 +301,31 @@ def check_damaged(spool: Path, contents: Mapping[str, bytes], damaged: set[str],
             assert events.count(json.loads(content)) == 1, f"{name}, which is intact, was not delivered once"
 
 
+@pytest.mark.parametrize("examples", [2, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["job", "replay"])
-@settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(chosen=st.lists(mutations, min_size=FILES, max_size=FILES))
-def test_damaged_files(  # noqa: PLR0917  hypothesis takes no keywords here
-    how: str, chosen: list[Mutation | None], left_behind: Path, jobs: Jobs, receiver: Receiver, tmp_path: Path
+def test_damaged_files(  # noqa: PLR0917  fixtures
+    how: str, examples: int, left_behind: Path, jobs: Jobs, receiver: Receiver, tmp_path: Path
 ) -> None:
     """Whatever happened to some files of new/, a job and a replay deliver the others and set the damaged ones aside."""
-    spool = tmp_path / "spool"
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(mutations, min_size=FILES, max_size=FILES))
+    def check(chosen: list[Mutation | None]) -> None:
+        deliver_damaged(how, chosen, left_behind, jobs, receiver, tmp_path / "spool")
+
+    check()
+
+
+def deliver_damaged(  # noqa: PLR0917  one for each fixture
+    how: str, chosen: list[Mutation | None], left_behind: Path, jobs: Jobs, receiver: Receiver, spool: Path
+) -> None:
+    """Deliver a spool with damaged files, and check what becomes of each."""
     shutil.rmtree(spool, ignore_errors=True)
     shutil.copytree(left_behind, spool)
     scene = Scene(jobs, spool)

@@ -146,6 +146,7 @@ def test_forks_while_the_delivery_thread_imports_do_not_hang(receiver: Receiver,
     assert named(receiver.events()) == {"job": WHOLE, **{f"child-{number}": WHOLE for number in range(30)}}
 
 
+@pytest.mark.slow
 def test_a_fork_at_any_moment_of_the_start_does_not_hang(receiver: Receiver, jobs: Jobs) -> None:
     """A child forked so many milliseconds after the start of the delivery thread runs, delivers and ends."""
     source = """

@@ -67,9 +67,10 @@ def test_the_key_goes_to_the_backend_and_nowhere_else(status: int, how: str, rec
     """The key is sent as Bearer; a backend that echoes it in its refusal does not get it into the log either."""
     receiver.script({"status": status, "body": f"bad token: Bearer {KEY}"})
     environ = {**key_as(how, receiver, jobs), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "2", **AIRFLOW_ENV}
-    finished = jobs.run(JOB, environ)
+    job = jobs.start(JOB.replace("pass", "input()"), environ)
+    receiver.requests(at_least=1)
+    finished = job.finish(b"\n")
     requests = receiver.requests()
-    assert requests
     assert {request["headers"]["authorization"] for request in requests} == {f"Bearer {KEY}"}
     assert KEY not in "".join(request["body"] for request in requests)
     assert KEY not in finished.stdout + finished.stderr

@@ -58,6 +58,7 @@ def test_a_slow_backend_gets_everything(receiver: Receiver, jobs: Jobs) -> None:
     assert all(run == ["START", "COMPLETE"] for run in runs.values())
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(
     "rule", [{"action": "hang"}, {"delay": 60.0}, {"status": 503, "headers": {"Retry-After": "3600"}}]
 )
@@ -72,6 +73,7 @@ def test_the_flush_timeout_bounds_the_exit(rule: Any, receiver: Receiver, jobs: 
     assert finished.printed[1]["outputs"] == [{"namespace": "s3://lake", "name": "accounts"}]
 
 
+@pytest.mark.serial
 def test_retry_after_does_not_stretch_a_running_job_either(receiver: Receiver, jobs: Jobs) -> None:
     """A job that was told `Retry-After: 3600` early on still delivers at its end, when the backend is well again."""
     receiver.script({"status": 503, "headers": {"Retry-After": "3600"}, "times": 1})
@@ -130,6 +132,7 @@ def test_last_resort_off_prints_no_event(jobs: Jobs, refused: str) -> None:
     assert summary(finished.log) == {"pending": 2}
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("hung", [True, False])
 def test_a_flush_timeout_of_zero_does_not_wait(hung: bool, receiver: Receiver, jobs: Jobs) -> None:
     """With 0 the exit waits for nobody, and each event is either delivered or printed."""
@@ -143,6 +146,7 @@ def test_a_flush_timeout_of_zero_does_not_wait(hung: bool, receiver: Receiver, j
     assert {"START", "COMPLETE"} <= set(types(receiver.events()) + types(finished.printed))
 
 
+@pytest.mark.serial
 def test_many_events_are_printed_completely(receiver: Receiver, jobs: Jobs) -> None:
     """500 undelivered events are 500 whole lines, also through a pipe that is read late, within the bound."""
     receiver.script({"action": "hang"})
@@ -258,6 +262,7 @@ def test_a_run_in_an_exit_handler_is_delivered(order: str, receiver: Receiver, j
     assert list(by_run(receiver.events()).values()) == [["START", "COMPLETE"]] * len(expected)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_an_exit_handler_with_a_hung_backend_is_bounded(order: str, receiver: Receiver, jobs: Jobs) -> None:
     """Runs of exit handlers share the one flush timeout, and their events are printed, too."""
@@ -320,6 +325,7 @@ def test_flush_says_what_became_of_the_events(receiver: Receiver, jobs: Jobs) ->
     assert types(finished.printed) == ["START", "COMPLETE"]
 
 
+@pytest.mark.serial
 def test_the_first_line_of_the_job_does_not_wait_for_a_hung_backend(receiver: Receiver, jobs: Jobs) -> None:
     """The body runs to its end while the backend hangs: only the end of the process waits."""
     receiver.script({"action": "hang"})

@@ -115,6 +115,7 @@ def test_end_of_a_vanished_run_is_after_its_start(spool: Path, receiver: Receive
     assert (begun["job"], begun["outputs"]) == (ended["job"], ended["outputs"])
 
 
+@pytest.mark.serial
 def test_two_relays(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """Two relays at one spool deliver everything once, and when both are stopped neither waits for the other."""
     relays = [start_relay(jobs, spool, {**receiver.environ, **LONG_GRACE}) for _ in range(2)]
@@ -135,6 +136,7 @@ def test_two_relays(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     assert is_empty(spool)
 
 
+@pytest.mark.serial
 def test_a_second_relay_does_not_hold_up_the_end_of_the_first(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """A relay beside which another goes on, as an agent of the node, ends at once when nothing is left to do."""
     leave(spool, 1)
@@ -168,6 +170,7 @@ def test_killed_relay(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
 # --- the end
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_as_pid_1(number: signal.Signals, spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """As PID 1 of its container it ends at once with 0 when there is nothing to do."""
@@ -180,6 +183,7 @@ def test_stopped_as_pid_1(number: signal.Signals, spool: Path, receiver: Receive
     assert time.monotonic() - asked < at_most()
 
 
+@pytest.mark.serial
 def test_living_processes_have_their_grace(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """After the signal the relay waits for processes that still run, delivers their own ends, and exits then."""
     relay = start_relay(jobs, spool, {**receiver.environ, **LONG_GRACE})
@@ -199,6 +203,7 @@ def test_living_processes_have_their_grace(spool: Path, receiver: Receiver, jobs
     assert is_empty(spool)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
 def test_process_that_outlives_the_grace(stopped: bool, spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """When the grace is over the relay aborts the run of a process that was asked to stop; any other one goes on."""
@@ -219,6 +224,7 @@ def test_process_that_outlives_the_grace(stopped: bool, spool: Path, receiver: R
     os.kill(job.pid, signal.SIGKILL)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("backend", ["refuses", "fails", "hangs"])
 def test_backend_that_is_not_well_at_the_end(
     backend: str, spool: Path, receiver: Receiver, refused: str, jobs: Jobs

@@ -81,7 +81,8 @@ def test_sigterm_aborts_nested_runs_the_innermost_first(receiver: Receiver, jobs
     assert ended.index("inner") < ended.index("outer")
 
 
-def test_sigterm_at_any_instant_leaves_a_complete_story(receiver: Receiver, jobs: Jobs) -> None:
+@pytest.mark.parametrize("instants", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_sigterm_at_any_instant_leaves_a_complete_story(instants: int, receiver: Receiver, jobs: Jobs) -> None:
     """At whatever moment it strikes, the job dies of SIGTERM, and each run has at most one START and one end."""
     source = """
     import sys, time
@@ -92,7 +93,7 @@ def test_sigterm_at_any_instant_leaves_a_complete_story(receiver: Receiver, jobs
             time.sleep(0.001)
     """
     chosen = random.Random(20261121)  # noqa: S311  no secret
-    for _ in range(12):
+    for _ in range(instants):
         job = jobs.start(source, receiver.environ)
         job.wait_for("READY")
         # Not a wait for a state: any moment will do, above all those in which the delivery thread imports.

@@ -119,6 +119,7 @@ def test_a_module_that_cannot_be_imported(broken: str, receiver: Receiver, jobs:
     assert not list(tmp_path.glob("*.jsonl"))
 
 
+@pytest.mark.serial
 def test_imports_that_take_long(receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
     """Signals are forwarded at once, and the end is waited for no longer than the flush timeout, whatever they take."""
     (tmp_path / "logging.py").write_text("import time; time.sleep(60)")  # as from a file system that hangs
@@ -412,6 +413,7 @@ def test_disabled(receiver: Receiver, jobs: Jobs) -> None:
 # --- backends that are not well
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("backend", ["none", "refuses", "hangs", "fails", "unusable"])
 @pytest.mark.parametrize("stopped", [False, True], ids=["ends", "stopped"])
 def test_backend_that_is_not_well(backend: str, stopped: bool, receiver: Receiver, refused: str, jobs: Jobs) -> None:
@@ -435,6 +437,7 @@ def test_backend_that_is_not_well(backend: str, stopped: bool, receiver: Receive
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.serial
 def test_grace_period_that_is_shorter_than_the_flush_timeout(receiver: Receiver, jobs: Jobs) -> None:
     """After a stop signal the end of the wrapper keeps within the grace period, and the events are printed before."""
     receiver.script({"action": "hang"})
@@ -540,6 +543,7 @@ def test_spool_of_a_run_that_ends_well(receiver: Receiver, jobs: Jobs, tmp_path:
 # --- at the edges
 
 
+@pytest.mark.serial
 def test_last_chance_before_the_kill(refused: str, jobs: Jobs) -> None:
     """A command that goes on after SIGTERM is reported, with all it has told, before the SIGKILL comes."""
     tell = 'echo \'{"output": "s3://lake/accounts"}\' >"$OPENLINEAGE_POD_REPORT"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -32,15 +34,22 @@ Event = dict[str, Any]
 Server = TypeVar("Server", bound="socketserver.BaseServer")
 
 
+@cache
+def _receivers() -> subprocess.Popen[str]:
+    """Start the process that runs all backends of this test process: one for each test would take much longer."""
+    script = Path(__file__).with_name("receiver.py")
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(process.communicate)
+    return process
+
+
 class Receiver:
-    """The backend of `receiver.py`, running."""
+    """A backend of `receiver.py`, running."""
 
     def __init__(self) -> None:
-        script = Path(__file__).with_name("receiver.py")
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.port = int(cast("Any", self._process.stdout).readline())
+        self.port = int(self._command("start"))
         self._seen = 0
         self._control("GET", "/control/ready")
 
@@ -87,9 +96,15 @@ class Receiver:
         raise AssertionError(f"the condition was never fulfilled, received: {events}")
 
     def stop(self) -> None:
-        """End the process."""
-        self._process.terminate()
-        self._process.communicate(timeout=HANGS)
+        """Stop the backend, with all its connections."""
+        self._command(f"stop {self.port}")
+
+    @staticmethod
+    def _command(line: str) -> str:
+        process = cast("Any", _receivers())
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        return str(process.stdout.readline())
 
     def _control(self, method: str, path: str, body: str | None = None) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANGS + 5)
