@@ -14,13 +14,14 @@ import pytest
 
 from openlineage_pod.cli import main
 from openlineage_pod.spec import __version__
+from tests.support.constants import ROOT
 from tests.support.files import names
 from tests.support.replaying import Setting, event, lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROJECT = str(Path(__file__).parents[1])
+PROJECT = str(ROOT)
 COMMAND = [sys.executable, "-m", "openlineage_pod"]
 
 

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 
 from openlineage_pod import dataset, settings
-from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT, ROOT_RUN_ID
 from tests.support.events import SEEN_EVENTS
 
-ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile.example").read_text(encoding="utf-8")

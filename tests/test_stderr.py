@@ -9,18 +9,19 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from openlineage_pod._stderr import BoundedHandler, write_stderr
+from tests.support.constants import ROOT
 from tests.support.waiting import at_most
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-PROJECT = str(Path(__file__).parents[1])
+PROJECT = str(ROOT)
 
 
 @contextmanager
@@ -158,6 +159,7 @@ WARNS = """
 import logging, sys
 {before}
 from openlineage_pod._guard import logger
+from tests.support.constants import ROOT
 logger.warning("the %s", "warning")
 print("the job goes on")
 """
