@@ -13,7 +13,7 @@ LOWEST_OPENLINEAGE := $(shell sed -n 's/.*"openlineage-python>=\(.*\)".*/\1/p' p
 
 PYTEST := -m pytest --durations=20 $(PYTEST_ARGS)
 # Tests marked `serial` follow when all others have ended.
-PARALLEL := -n auto --maxprocesses 8
+PARALLEL := -n auto
 # Arguments such as `-k spool` may leave no test in one of several parts.
 NONE_SELECTED := $(if $(PYTEST_ARGS),|| test $$? = 5)
 

@@ -41,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
         options.hide()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for `-n auto`: two for each processor, because most tests wait most of the time."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(2 * processors, 8)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not import the modules of the slow tests where these are not wanted: their imports would fail."""
     return True if "not slow" in config.option.markexpr and collection_path in SLOW_FOLDERS else None

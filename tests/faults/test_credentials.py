@@ -92,6 +92,9 @@ def test_a_key_file_that_stays_wrong(status: int, scene: Scene, receiver: Receiv
 def test_a_wrong_key_of_the_environment(status: int, scene: Scene, receiver: Receiver) -> None:
     """A key in the environment cannot change: the refusal is for good, and no key is in what was kept."""
     receiver.script({"status": status, "body": f"no such key: {OLD}"})
-    finished = scene.run(JOB, scene.environ(receiver.url, OPENLINEAGE_API_KEY=OLD), stdin=b"on\n")
+    environ = scene.environ(receiver.url, OPENLINEAGE_API_KEY=OLD)
+    job = scene.jobs.start(JOB, environ)
+    receiver.requests(at_least=1)
+    finished = scene.finish(job, JOB, environ, stdin=b"on\n")
     assert scene.account({"job": WHOLE}, finished, backends=[receiver]).places == {scene.refused_for_good: BOTH}
     assert OLD not in finished.stderr + str([file.read_text() for file in scene.files("rejected")])

@@ -138,7 +138,7 @@ def test_a_key_that_is_no_header_does_not_show(key: str, receiver: Receiver, job
 def test_a_malformed_configuration_file_does_not_show_the_key(jobs: Jobs) -> None:
     """The complaint about a file that is no YAML shows nothing of its content."""
     config = jobs.file("lineage.yml", f"transport:\n  type: http\n  auth: {{type: api_key, apiKey: '{KEY}\n")
-    finished = jobs.run(JOB, {"OPENLINEAGE_CONFIG": str(config)})
+    finished = jobs.run(JOB, {"OPENLINEAGE_CONFIG": str(config), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "30"})
     assert finished.returncode == 0
     assert KEY not in finished.stdout + finished.stderr
     assert types(finished.printed) == ["START", "COMPLETE"]

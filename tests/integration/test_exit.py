@@ -96,7 +96,14 @@ def test_retry_after_does_not_stretch_a_running_job_either(receiver: Receiver, j
 def test_what_was_delivered_is_not_printed(receiver: Receiver, jobs: Jobs) -> None:
     """When the backend hangs after the START, only the terminal event is printed."""
     receiver.script({"event_type": "COMPLETE", "action": "hang"})
-    finished = jobs.run(SHORT, {**receiver.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "1"})
+    source = """
+    from openlineage_pod import lineage_run
+    with lineage_run("job"):
+        input()
+    """
+    job = jobs.start(source, {**receiver.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "1"})
+    receiver.requests(at_least=1)
+    finished = job.finish(b"\n")
     assert types(receiver.events()) == ["START"]
     assert types(finished.printed) == ["COMPLETE"]
     assert summary(finished.log) == {"delivered": 1, "printed": 1}
