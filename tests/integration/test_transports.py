@@ -253,7 +253,7 @@ def test_kafka_without_its_library_is_one_warning(jobs: Jobs) -> None:
     """With kafka configured and confluent-kafka absent, one warning tells it, and the events are printed."""
     jobs.file("confluent_kafka.py", "raise ImportError('No module named confluent_kafka')")
     transport = {"type": "kafka", "topic": "lineage", "config": {"bootstrap.servers": "127.0.0.1:1"}}
-    finished = jobs.run(JOB, {**configured(jobs, transport=transport), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "2"})
+    finished = jobs.run(JOB, {**configured(jobs, transport=transport), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "30"})
     assert finished.returncode == 0
     assert types(finished.printed) == WHOLE
     warning, at_exit = finished.log

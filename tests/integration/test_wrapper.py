@@ -100,8 +100,9 @@ def test_a_signal_that_is_survived(number: signal.Signals, receiver: Receiver, j
 def test_sigterm_after_another_stop_signal(receiver: Receiver, jobs: Jobs) -> None:
     """SIGTERM is the reason that counts, and a run that nothing ends is aborted before the grace period is over."""
     script = "trap 'echo GOT' HUP; trap '' TERM; echo READY; read line; read line"
-    job = start(jobs, *sh(script), environ={**receiver.environ, "OPENLINEAGE_POD_GRACE_PERIOD": "1"})
+    job = start(jobs, *sh(script), environ={**receiver.environ, "OPENLINEAGE_POD_GRACE_PERIOD": "4"})
     job.wait_for("READY")
+    receiver.requests(at_least=1)
     job.signal(signal.SIGHUP)
     job.wait_for("GOT")
     job.signal(signal.SIGTERM)
