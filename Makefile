@@ -1,26 +1,51 @@
 # Everything a newcomer needs: Python >= 3.10, git and make. Each target makes what it needs.
 PYTHON ?= python3
 VENV := .venv
-LOWEST := .venv-lowest
+
+# The other environments are large. They are kept outside the checkout, one set for each checkout and each Python.
+CACHE := $(or $(OPENLINEAGE_POD_TEST_CACHE),$(HOME)/.cache/openlineage-pod)
+HERE := $(CACHE)/checkout-$(shell pwd | cksum | cut -d ' ' -f 1)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1)
+FULL := $(HERE)/full-python$(VERSION)
+LOWEST := $(HERE)/lowest-python$(VERSION)
 # The lowest openlineage-python that pyproject.toml allows.
 LOWEST_OPENLINEAGE := $(shell sed -n 's/.*"openlineage-python>=\(.*\)".*/\1/p' pyproject.toml)
 
-.PHONY: demo test test-lowest check bench bundle clean
+PYTEST := -m pytest --durations=20 $(PYTEST_ARGS)
+# Tests marked `serial` follow when all others have ended.
+PARALLEL := -n auto
+# Arguments such as `-k spool` may leave no test in one of several parts.
+NONE_SELECTED := $(if $(PYTEST_ARGS),|| test $$? = 5)
+
+.PHONY: help demo test test-slow test-lowest test-all check bench bundle clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '%-12s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/package ## run the example job as a pod that Airflow started, and show its events
 	$(VENV)/bin/python examples/demo.py
 
-test: $(VENV)/installed ## run the whole test suite
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/installed ## run the fast tests, in minutes: no container, no Airflow, no server
+	$(VENV)/bin/python $(PYTEST) $(PARALLEL) -m 'not slow and not serial' $(NONE_SELECTED)
+	$(VENV)/bin/python $(PYTEST) -m 'not slow and serial' $(NONE_SELECTED)
 
-test-lowest: $(LOWEST)/installed ## run it with the lowest openlineage-python that we support
-	$(LOWEST)/bin/python -m pytest --ignore=tests/e2e --ignore=tests/typing --ignore=tests/faults \
-		--deselect tests/delivery/test_http.py::test_same_request $(PYTEST_ARGS)  # the same as the newest sends
+test-slow: $(FULL)/installed test-lowest ## run all other tests: real servers, containers, Airflow, the bundle
+	$(FULL)/bin/python $(PYTEST) -m slow $(NONE_SELECTED)
 
-check: $(VENV)/installed ## lint and type-check
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+# The lowest sends other requests than the newest. The fault tests are those of our own transports.
+test-lowest: WITHOUT := --ignore=tests/e2e --ignore=tests/typing --ignore=tests/faults \
+	--deselect tests/delivery/test_http.py::test_same_request
+test-lowest: $(LOWEST)/installed # the part of test-slow with the lowest openlineage-python that we support
+	$(LOWEST)/bin/python $(PYTEST) $(WITHOUT) $(PARALLEL) -m 'not serial' $(NONE_SELECTED)
+	$(LOWEST)/bin/python $(PYTEST) $(WITHOUT) -m serial $(NONE_SELECTED)
+
+test-all: test test-slow ## run both
+
+check: $(FULL)/installed ## lint and type-check
+	$(FULL)/bin/ruff check .
+	$(FULL)/bin/ruff format --check .
+	$(FULL)/bin/mypy
 
 bundle: $(VENV)/package ## build the command for images without Python, into dist/
 	$(VENV)/bin/python bundle/build.py
@@ -34,14 +59,21 @@ $(VENV)/package: pyproject.toml
 	touch $@
 
 $(VENV)/installed: $(VENV)/package
-	@echo 'installing what the tests need (700 MB)'
+	@echo 'installing what the fast tests need (200 MB)'
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
-$(LOWEST)/installed: pyproject.toml
-	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --editable '.[test]' 'openlineage-python==$(LOWEST_OPENLINEAGE)'
+$(FULL)/installed: pyproject.toml
+	@echo 'installing what the checks and the slow tests need (800 MB) into $(FULL)'
+	$(PYTHON) -m venv $(FULL)
+	$(FULL)/bin/python -m pip install --quiet --editable '.[check]'
 	touch $@
 
-clean:
-	rm -rf $(VENV) $(LOWEST) demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+$(LOWEST)/installed: pyproject.toml
+	@echo 'installing the lowest supported openlineage-python (800 MB) into $(LOWEST)'
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --editable '.[test-slow]' 'openlineage-python==$(LOWEST_OPENLINEAGE)'
+	touch $@
+
+clean: ## remove what the other targets have made
+	rm -rf $(VENV) $(HERE) demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

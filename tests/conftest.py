@@ -1,13 +1,14 @@
-"""Fixtures for all tests: recorded runs, no error hidden by our own boundary, every event checked at the end."""
+"""Fixtures for all tests: real processes and backends, recorded runs, and checks that every test must pass."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,54 +16,82 @@ import pytest
 from openlineage_pod import _guard
 from openlineage_pod.delivery import prepare
 from openlineage_pod.testing import Recorded, record_events
+from tests.support import options, specification
+from tests.support.constants import ROOT
+from tests.support.events import SEEN_EVENTS
+from tests.support.harness import Jobs, Receiver
+from tests.support.replaying import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-# Every event that any test saw leave; tests/test_spec.py validates them all, last.
-SEEN_EVENTS: list[dict[str, Any]] = []
-
-PARENT_RUN_ID = "01a1d7b0-8a10-7a1c-9b1e-2f6f5e0d7c01"
-ROOT_RUN_ID = "01a1d7b0-8a00-7b2d-8c3f-0123456789ab"
-AIRFLOW_ENV = {
-    "OPENLINEAGE_PARENT_ID": f"airflow/etl.ingest/{PARENT_RUN_ID}",
-    "OPENLINEAGE_ROOT_PARENT_ID": f"airflow/etl/{ROOT_RUN_ID}",
-}
+# They need what only the environment of the slow tests has.
+SLOW_FOLDERS = tuple(ROOT / "tests" / name for name in ("e2e", "typing"))
 
 
-def pytest_configure() -> None:
-    """Give signals their default actions: a shell in the background and nohup ignore some, which is inherited."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Give signals their default actions, and hide the options of the tests from the processes that tests start."""
+    # A shell in the background and nohup ignore some signals, and processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+    # With pytest-xdist the workers run the tests. They have their options from the environment of this process.
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        options.hide()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for `-n auto`: two for each processor, because most tests wait most of the time."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(2 * processors, 8)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import the modules of the slow tests where these are not wanted: their imports would fail."""
+    return True if "not slow" in config.option.markexpr and collection_path in SLOW_FOLDERS else None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this machine cannot have by its own word, and check the events of all other tests last."""
-    without = {name for name in os.environ.get("OPENLINEAGE_POD_TEST_WITHOUT", "").split(",") if name}
-    left_out = [item for item in items if without.intersection(item.keywords)]
+    """Mark the slow folders, and leave out what `OPENLINEAGE_POD_TEST_WITHOUT` names."""
+    for item in items:
+        if any(folder in item.path.parents for folder in SLOW_FOLDERS):
+            item.add_marker("slow")
+    left_out = [item for item in items if options.WITHOUT.intersection(item.keywords)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: "test_spec.py" in item.nodeid)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Turn a skip into a failure where `OPENLINEAGE_POD_TEST_NO_SKIPS` is set, as in CI."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("OPENLINEAGE_POD_TEST_NO_SKIPS"):
+    if report.skipped and not hasattr(report, "wasxfail") and options.NO_SKIPS:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {call.excinfo.value if call.excinfo else ''}"
     return report
 
 
 @pytest.fixture(autouse=True)
+def _every_event_is_valid() -> Iterator[None]:
+    """Validate every event that the test saw against the specification, after all its other fixtures."""
+    yield
+    unique = {json.dumps(event, sort_keys=True): event for event in SEEN_EVENTS}
+    SEEN_EVENTS.clear()
+    if unique and specification.has_schemas():
+        for event in unique.values():
+            found = specification.problems(event)
+            assert not found, (found, event)
+
+
+@pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the OpenLineage variables of the developer's own shell out of the tests."""
     for variable in list(os.environ):
-        if variable.startswith("OPENLINEAGE") and not variable.startswith("OPENLINEAGE_POD_TEST"):
+        if variable.startswith("OPENLINEAGE"):
             monkeypatch.delenv(variable)
 
 
@@ -113,6 +142,49 @@ def dist(compiler: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
+def new_receiver() -> Iterator[Callable[[], Receiver]]:
+    """Return a function that starts one more backend."""
+    with ExitStack() as stack:
+
+        def start() -> Receiver:
+            receiver = Receiver()
+            stack.callback(receiver.stop)
+            return receiver
+
+        yield start
+
+
+@pytest.fixture
+def receiver(new_receiver: Callable[[], Receiver]) -> Receiver:
+    """Start a backend."""
+    return new_receiver()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    """Run job scripts in a directory of the test's own."""
+    running = Jobs(tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def refused() -> str:
+    """Return the URL of a port where nobody listens."""
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def setting(receiver: Receiver, tmp_path: Path) -> Setting:
+    """Return a backend that accepts everything, and a folder for what is replayed to it."""
+    return Setting(receiver, tmp_path)
+
+
+@pytest.fixture
 def recorded() -> Iterator[Recorded]:
     """Record the events of all runs of the test; no parent in the environment."""
     with record_events({}) as events:
@@ -122,7 +194,5 @@ def recorded() -> Iterator[Recorded]:
 @pytest.fixture
 def recording() -> Iterator[Callable[[Mapping[str, str]], Recorded]]:
     """Return a function that records under an environment of the test's own."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         yield lambda environ: stack.enter_context(record_events(environ))

@@ -13,7 +13,9 @@ import yaml
 from openlineage.client import OpenLineageClient
 from openlineage.client.transport.http import HttpTransport
 
-FOLDER = Path(__file__).parents[1] / "examples" / "airflow"
+from tests.support.constants import ROOT
+
+FOLDER = ROOT / "examples" / "airflow"
 VALUES = sorted((FOLDER / "helm").iterdir())
 
 

@@ -12,9 +12,9 @@ from openlineage_pod.auth import ApiKeyFileTokenProvider
 from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import Document, to_document
-from tests.delivery.test_key_file import replace
-from tests.delivery.test_worker import draft
-from tests.integration.harness import Receiver
+from tests.support.events import draft
+from tests.support.files import replace
+from tests.support.harness import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openlineage_pod.events.facets import __version__
-from tests.integration.conftest import jobs, new_receiver, receiver  # noqa: F401  pytest finds them here
-from tests.integration.harness import types
-from tests.integration.test_signals import child_of
-from tests.integration.wrapping import ADDED, PRINT_SIGNALS, QUICK, message, started
+from tests.support.harness import types
+from tests.support.processes import child_of
+from tests.support.wrapping import ADDED, PRINT_SIGNALS, QUICK, message, started
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.harness import Finished, Jobs, Receiver
+    from tests.support.harness import Finished, Jobs, Receiver
+
+# The bundle is built once, by one process; that takes a C compiler and half a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.serial]
 
 BUNDLE = "/openlineage-pod/openlineage-pod"
 # What a container without anything may run: with "wait" it exits with 3 after SIGTERM, else it shows what it was given.
@@ -70,7 +72,7 @@ def inside(root: Path, *command: str) -> list[str]:
 
 def run_inside(root: Path, *command: str, **environ: str) -> Finished:
     """Run a command as PID 1 of the container, in an environment of nothing else."""
-    from tests.integration.harness import Finished
+    from tests.support.harness import Finished
 
     finished = subprocess.run(
         inside(root, *command),
@@ -107,7 +109,7 @@ def test_tarball(dist: Path) -> None:
     assert tarball.stat().st_size < 40 * 2**20
 
 
-def test_in_an_empty_root(root: Path, receiver: Receiver) -> None:  # noqa: F811
+def test_in_an_empty_root(root: Path, receiver: Receiver) -> None:
     """As PID 1 of a container without anything it runs the command, and its run is delivered over HTTP."""
     finished = run_inside(
         root, BUNDLE, "run", "--output", "s3://lake/x", "--", "/program", "one", "", **receiver.environ
@@ -128,7 +130,7 @@ def test_openlineage_python_inside(root: Path) -> None:
     assert (root / "events").read_text().count('"eventType"') == 2
 
 
-def test_sigterm_as_pid_1(root: Path, receiver: Receiver, jobs: Jobs) -> None:  # noqa: F811
+def test_sigterm_as_pid_1(root: Path, receiver: Receiver, jobs: Jobs) -> None:
     """SIGTERM to PID 1 reaches the command, and the run is aborted."""
     job = started(jobs, inside(root, BUNDLE, "run", "--", "/program", "wait"), receiver.environ)
     job.wait_for("READY")
@@ -174,7 +176,7 @@ def test_foreign_modules_are_not_imported(dist: Path, tmp_path: Path) -> None:
     assert b"foreign" not in finished.stderr
 
 
-def test_relay_and_replay(root: Path, receiver: Receiver, jobs: Jobs) -> None:  # noqa: F811
+def test_relay_and_replay(root: Path, receiver: Receiver, jobs: Jobs) -> None:
     """The relay and the replay are in the bundle, too."""
     spool = {"OPENLINEAGE_POD_SPOOL_DIR": "/spool"}
     assert run_inside(root, BUNDLE, "run", "--", "/program", **spool).returncode == 7
@@ -207,7 +209,7 @@ def test_without_proc(root: Path) -> None:
     assert b"/proc/self/exe" in finished.stderr
 
 
-def test_signals_through_the_launcher(dist: Path, receiver: Receiver, jobs: Jobs) -> None:  # noqa: F811
+def test_signals_through_the_launcher(dist: Path, receiver: Receiver, jobs: Jobs) -> None:
     """The launcher is replaced by the wrapper: a signal to its process id arrives at the command."""
     launcher = str(dist / "openlineage-pod" / "openlineage-pod")
     job = started(jobs, [launcher, "run", "--", *PRINT_SIGNALS], receiver.environ)

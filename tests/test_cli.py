@@ -14,23 +14,15 @@ import pytest
 
 from openlineage_pod.cli import main
 from openlineage_pod.events.facets import __version__
-from tests.delivery.test_spool import names
-from tests.integration.harness import Receiver
-from tests.recovery.test_replay import Setting, event, lines
+from tests.support.constants import ROOT
+from tests.support.files import names
+from tests.support.replaying import Setting, event, lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-PROJECT = str(Path(__file__).parents[1])
+PROJECT = str(ROOT)
 COMMAND = [sys.executable, "-m", "openlineage_pod"]
-
-
-@pytest.fixture
-def setting(tmp_path: Path) -> Iterator[Setting]:
-    """Run a backend that accepts everything."""
-    receiver = Receiver()
-    yield Setting(receiver, tmp_path)
-    receiver.stop()
 
 
 def environ_of(setting: Setting, further: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from openlineage_pod import dataset, environment
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID, SEEN_EVENTS
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT, ROOT_RUN_ID
+from tests.support.events import SEEN_EVENTS
 
-ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile.example").read_text(encoding="utf-8")
@@ -57,7 +57,13 @@ class Workplace:
     def pod_environ(self) -> dict[str, str]:
         """What a pod's environment adds: the parent and the transport."""
         transport = {"TYPE": "file", "LOG_FILE_PATH": str(self._file), "APPEND": "true"}
-        return {**AIRFLOW_ENV, **{f"OPENLINEAGE__TRANSPORT__{key}": value for key, value in transport.items()}}
+        # What a busy machine may need to import openlineage-python.
+        timeout = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "30"}
+        return {
+            **AIRFLOW_ENV,
+            **timeout,
+            **{f"OPENLINEAGE__TRANSPORT__{key}": value for key, value in transport.items()},
+        }
 
     def events(self, path: Path | None = None) -> list[Event]:
         """Return the events in the file, and leave them for the check against the specification."""

@@ -22,7 +22,7 @@ def test_public_names() -> None:
 def test_a_command_waits_for_few_imports() -> None:
     """What `openlineage-pod run` imports before it starts its command has no logging, no HTTP, no delivery in it."""
     heavy = {"logging", "tempfile", "argparse", "ssl", "socket", "openlineage_pod.core.run", "openlineage_pod.delivery"}
-    heavy |= {"openlineage_pod._guard", "openlineage_pod.datasets", "openlineage_pod.wrapper.reporter"}
+    heavy |= {"openlineage_pod._guard", "openlineage_pod.datasets.dataset", "openlineage_pod.wrapper.reporter"}
     source = f"import sys, openlineage_pod.cli, openlineage_pod.wrapper.command; print({heavy} & set(sys.modules))"
     finished = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
     assert (finished.stdout, finished.stderr) == ("set()\n", "")

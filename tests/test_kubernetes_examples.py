@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from tests.e2e.podman import playable
+from tests.support.constants import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MANIFESTS = sorted((Path(__file__).parents[1] / "examples" / "kubernetes").iterdir())
+MANIFESTS = sorted((ROOT / "examples" / "kubernetes").iterdir())
 # The first with native sidecars that are no longer beta; and the latest one that the validator knows.
 VERSIONS = ("1.33", kubernetes_validate.latest_version())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openlineage_pod.events.facets import facet
 from openlineage_pod.events.truncate import fit_event, truncate_event
-from tests.conftest import PARENT_RUN_ID
+from tests.support.constants import PARENT_RUN_ID
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
 STATISTICS = "inputStatistics"
@@ -297,10 +297,15 @@ DATASETS = st.lists(
 PARTS = st.fixed_dictionaries({"run": FACETS, "job": FACETS, "inputs": DATASETS, "outputs": DATASETS})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(PARTS, st.integers(0, 20_000), st.integers(1, 40_000))
-def test_any_event(parts: dict[str, Any], trace: int, limit: int) -> None:
+@pytest.mark.parametrize("examples", [15, pytest.param(150, marks=pytest.mark.slow)])
+def test_any_event(examples: int) -> None:
     """Any event keeps its identity, is within the limit wherever that is possible, and tells exactly what it lost."""
+    check = given(PARTS, st.integers(0, 20_000), st.integers(1, 40_000))(check_event)
+    settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])(check)()
+
+
+def check_event(parts: dict[str, Any], trace: int, limit: int) -> None:
+    """Check what is left of one event."""
     document = event(stackTrace=trace)
     document["run"]["facets"].update(parts["run"])
     document["job"]["facets"].update(parts["job"])

@@ -12,7 +12,7 @@ from openlineage.client.facet_v2 import nominal_time_run
 from openlineage_pod import ParentContext, current_run, dataset, lineage_run
 from openlineage_pod.events.uuid7 import new_uuid7
 from openlineage_pod.settings import canonical_uuid
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,21 +7,24 @@ import select
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.constants import ROOT
+from tests.support.waiting import HANGS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PROJECT = str(Path(__file__).parents[1])
-PATIENCE = 30
+PROJECT = str(ROOT)
 BEGINNING = """
 import os, signal, sys, threading, time
 sys.path.insert(0, {project!r})
 from openlineage_pod._sigterm import watch_sigterm
+from tests.support.constants import ROOT
+from tests.support.waiting import HANGS
 
 def say(text):
     os.write(1, (text + chr(10)).encode())
@@ -58,7 +61,7 @@ class Program:
         """Return the next line."""
         assert self.process.stdout is not None
         while b"\n" not in self._left:
-            readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+            readable, _, _ = select.select([self.process.stdout], [], [], HANGS)
             text = os.read(self.process.stdout.fileno(), 4096) if readable else b""
             assert text, f"no further line after {self._left!r}"
             self._left += text
@@ -71,7 +74,7 @@ class Program:
 
     def end(self) -> tuple[int, str, str]:
         """Wait for the end, and return the exit status, what it has printed since the last line, and its stderr."""
-        stdout, stderr = self.process.communicate(timeout=PATIENCE)
+        stdout, stderr = self.process.communicate(timeout=HANGS)
         return self.process.returncode, (self._left + stdout).decode(), stderr.decode()
 
 
@@ -87,7 +90,7 @@ def program() -> Iterator[Callable[[str], Program]]:
     yield start
     for one in started:
         one.process.kill()
-        one.process.communicate(timeout=PATIENCE)
+        one.process.communicate(timeout=HANGS)
 
 
 DIES = (-signal.SIGTERM, "reported\n", "")

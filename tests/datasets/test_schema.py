@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas
-import polars
-import pyarrow
 import pytest
 
 from openlineage_pod import dataset
@@ -37,6 +34,15 @@ class Frame:
         {"id": "int64", "name": "string"},
         {"id": Typed("int64"), "name": Typed("string")},
         [("id", "int64"), ["name", "string"]],
+        # pandas, with a column of the name "schema"
+        Frame(columns=["id", "name"], items=dict, dtypes={"id": Typed("int64"), "name": Typed("string")}, schema=[1]),
+        # polars
+        Frame(
+            columns=["id", "name"], dtypes=[Typed("int64"), Typed("string")], schema={"id": "int64", "name": "string"}
+        ),
+        # pyarrow: a table, and its schema
+        Frame(schema=[Frame(name="id", type=Typed("int64")), Frame(name="name", type=Typed("string"))]),
+        [Frame(name="id", type=Typed("int64")), Frame(name="name", type=Typed("string"))],
         Frame(dtypes=[("id", "int64"), ("name", "string")]),  # pyspark
         [Frame(name="id", dataType="int64"), Frame(name="name", dataType="string")],  # pyspark schema
     ],
@@ -48,8 +54,13 @@ def test_schema(schema: Any) -> None:
     assert found.facets["schema"]["fields"] == [{"name": "id", "type": "int64"}, {"name": "name", "type": "string"}]
 
 
+@pytest.mark.slow
 def test_schema_of_real_frames() -> None:
     """A pandas, polars or pyarrow frame gives its own columns with its own names of their types."""
+    import pandas
+    import polars
+    import pyarrow
+
     rows = {"id": [1], "name": ["a"]}
     table = pyarrow.table(rows)
     expected = {

@@ -27,16 +27,16 @@ from openlineage_pod.delivery.transports.typed_event import to_run_event
 from openlineage_pod.events.document import Document, to_document
 from openlineage_pod.events.secrets import Secrets
 from openlineage_pod.events.truncate import truncate_event
-from tests.conftest import AIRFLOW_ENV
-from tests.delivery.test_worker import draft
-from tests.integration.harness import Receiver
+from tests.support.constants import AIRFLOW_ENV
+from tests.support.events import draft
+from tests.support.harness import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from openlineage_pod.testing import Recorded
-    from tests.integration.receiver import Request
+    from tests.support.receiver import Request
 
 EVENT = to_document(draft(1))
 # A body that shows where it ends.

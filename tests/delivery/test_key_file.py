@@ -10,16 +10,10 @@ import requests
 
 from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
+from tests.support.files import replace
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def replace(path: Path, text: str) -> None:
-    """Replace the file as Kubernetes and Vault do: write another one, rename it."""
-    other = path.with_name("..data_tmp")
-    other.write_text(text)
-    other.replace(path)
 
 
 def refusal(status: int) -> requests.HTTPError:

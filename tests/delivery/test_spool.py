@@ -6,25 +6,20 @@ import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from openlineage_pod.delivery.spool import Entry, Spool
 from openlineage_pod.events.document import Document, to_document
-from tests.delivery.test_worker import draft
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support.events import draft
+from tests.support.files import names
+from tests.support.spools import another_process, kill
 
 MIB = 1024 * 1024
-PROJECT = str(Path(__file__).parents[2])
 
 
 def event(number: int, event_type: str = "START") -> Document:
@@ -40,11 +35,6 @@ def size_of(document: Document) -> int:
 def fields(document: Document | None) -> dict[str, Any] | None:
     """Return what an event that was read says."""
     return None if document is None else document.fields
-
-
-def names(folder: Path) -> list[str]:
-    """Return the names of the files of a folder."""
-    return sorted(path.name for path in folder.iterdir())
 
 
 def jobs(entries: list[Entry], spool: Spool) -> list[str]:
@@ -64,48 +54,10 @@ def spool(directory: Path) -> Spool:
     return Spool(str(directory), MIB)
 
 
-WRITER = """
-import sys, time
-sys.path.insert(0, {project!r})
-from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events.document import Document, to_document
-from tests.delivery.test_worker import draft
-spool = Spool({directory!r}, 1 << 20)
-for number in {numbers!r}:
-    spool.write(Document(to_document(draft(number))))
-{then}
-print("READY", flush=True)
-sys.stdin.read()
-"""
-
-
 def given(entries: list[Entry] | None) -> list[Entry]:
     """Return the entries that are left behind: nobody else is draining."""
     assert entries is not None
     return entries
-
-
-@contextmanager
-def another_process(directory: Path, *numbers: int, then: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Give a process that has written these events into the spool and still runs."""
-    source = WRITER.format(project=PROJECT, directory=str(directory), numbers=numbers, then=then)
-    process = subprocess.Popen(
-        [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == "READY\n"
-        yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=30)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """End a process without a chance to clean up."""
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
 
 
 def test_write_read_remove(spool: Spool, directory: Path) -> None:

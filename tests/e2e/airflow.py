@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.e2e.airflow_venvs import airflow_python, installed_package
-from tests.e2e.servers import LOOPBACK, Api, free_ports, serving, temporary_folder, wait_until
+from tests.e2e.servers import LOOPBACK, Api, free_ports, serving, temporary_folder
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

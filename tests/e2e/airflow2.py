@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.e2e.airflow_venvs import airflow_python, installed_package
-from tests.e2e.servers import LOOPBACK, serving, temporary_folder, wait_until
+from tests.e2e.servers import LOOPBACK, serving, temporary_folder
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,21 +6,20 @@ is a skip that says how to get it.
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.e2e import podman as containers
 from tests.e2e import servers
 from tests.e2e.consumers import Marquez, Rentgen
 from tests.e2e.consumers import entry as open_entry
 from tests.e2e.pods import Names
 from tests.e2e.scene import Scene
-from tests.integration.conftest import jobs  # noqa: F401  pytest finds it here
+from tests.support import options
+from tests.support.constants import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,17 +54,16 @@ def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
 @pytest.fixture(scope="session")
 def consumers(request: pytest.FixtureRequest) -> list[Consumer]:
     """Return the real consumers that this machine can have, both in CI unless one is left out by name."""
-    without = os.environ.get("OPENLINEAGE_POD_TEST_WITHOUT", "").split(",")
     found: list[Consumer] = []
     missing: list[str] = []
     for name, wrap in (("marquez", Marquez), ("data_rentgen", Rentgen)):
-        if name.removeprefix("data_") in without:
+        if name.removeprefix("data_") in options.WITHOUT:
             continue
         try:
             found.append(wrap(request.getfixturevalue(name)))
         except pytest.skip.Exception as error:
             missing.append(str(error))
-    if not found or (missing and os.environ.get("OPENLINEAGE_POD_TEST_NO_SKIPS")):
+    if not found or (missing and options.NO_SKIPS):
         pytest.skip("; ".join(missing) or "every consumer is left out")
     return found
 

@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from openlineage_pod.events.facets import PRODUCER
-from tests.conftest import SEEN_EVENTS
-from tests.e2e.servers import LOOPBACK, Api, wait_until
-from tests.integration.harness import on_a_thread
+from tests.e2e.servers import LOOPBACK, Api
+from tests.support.events import SEEN_EVENTS
+from tests.support.harness import on_a_thread
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

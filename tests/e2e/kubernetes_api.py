@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from tests.e2e.kubelet import RunningPod
 from tests.e2e.servers import LOOPBACK
 from tests.e2e.websocket import WebSocket
-from tests.integration.harness import on_a_thread
+from tests.support.harness import on_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

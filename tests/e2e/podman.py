@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.e2e.servers import UnavailableError, cached, wait_until
+from tests.e2e.servers import UnavailableError, cached
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from tests.e2e.servers import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

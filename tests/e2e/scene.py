@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.e2e.airflow_task import AirflowTask
-from tests.e2e.servers import wait_until
-from tests.integration.harness import types
+from tests.support.harness import types
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.e2e.consumers import Entry
-    from tests.integration.harness import Event
+    from tests.support.harness import Event
 
 
 class Scene:

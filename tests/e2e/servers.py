@@ -16,24 +16,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 
+from tests.support import options
+from tests.support.waiting import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 LOOPBACK = "127.0.0.1"
-# Generous: the machine may be busy, and a server that died is noticed at once.
-START_TIMEOUT = 180.0
 STOP_TIMEOUT = 30.0
-
-MARQUEZ_JARS = "OPENLINEAGE_POD_TEST_MARQUEZ_JARS"
-"""Names a folder with Marquez and all its dependencies; default: Maven fetches them."""
-CACHE = "OPENLINEAGE_POD_TEST_CACHE"
 
 _MARQUEZ = ("io.github.marquezproject", "marquez-api", "0.51.1")
 _KAFKA = ("org.apache.kafka", "kafka_2.13", "3.9.1")
@@ -54,15 +50,6 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 class UnavailableError(Exception):
     """A server cannot be had on this machine; the message says in one line how to get it."""
-
-
-def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = START_TIMEOUT, every: float = 0.05) -> None:
-    """Ask again and again until `holds()` is true; `what` says in the error what never came true."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {seconds:g} s still not: {what}")
-        time.sleep(every)
 
 
 class Api:
@@ -135,7 +122,7 @@ def serving(
 
     try:
         try:
-            wait_until(up_or_dead, f"{log} is ready")
+            wait_until(up_or_dead, f"{log} is ready", every=0.05)
             assert server.poll() is None, f"{log}: ended with {server.returncode}"
         except AssertionError as error:
             lines = log_file.read_text(errors="replace").splitlines()[-30:]
@@ -237,9 +224,9 @@ def postgresql() -> Iterator[PostgreSQL]:
 @contextmanager
 def marquez(cluster: PostgreSQL) -> Iterator[Api]:
     """Run Marquez on a database of its own in `cluster`."""
-    jars = os.environ.get(MARQUEZ_JARS)
+    jars = options.MARQUEZ_JARS
     if not jars:
-        hint = f"set {MARQUEZ_JARS} to a folder with the jars of Marquez and its dependencies"
+        hint = f"set {options.MARQUEZ_JARS_VARIABLE} to a folder with the jars of Marquez and its dependencies"
         jars = str(_jars_from_maven(_MARQUEZ, "marquez", hint))
     port, admin_port = free_ports(2)
 
@@ -271,7 +258,9 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
 @contextmanager
 def kafka() -> Iterator[str]:
     """Run a single Kafka broker that is its own controller, and give its `host:port`."""
-    jars = _jars_from_maven(_KAFKA, "kafka", f"let Maven reach a repository or fill the cache ({CACHE}) elsewhere")
+    jars = _jars_from_maven(
+        _KAFKA, "kafka", f"let Maven reach a repository or fill the cache ({options.CACHE}) elsewhere"
+    )
     port, controller_port = free_ports(2)
     with temporary_folder() as folder:
         properties = {
@@ -371,7 +360,7 @@ def cached(name: str) -> Iterator[tuple[Path, bool]]:
 
     One process at a time: two test runs may want to fill it together.
     """
-    cache = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "openlineage-pod")
+    cache = options.CACHE
     cache.mkdir(parents=True, exist_ok=True)
     folder, done = cache / name, cache / f"{name}.complete"
     with (cache / f"{name}.lock").open("w") as lock:

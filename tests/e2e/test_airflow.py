@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.e2e.airflow import airflow
 from tests.e2e.airflow2 import airflow2
 from tests.e2e.conftest import skipping
@@ -16,8 +15,9 @@ from tests.e2e.consumers import Entry, parent_of, root_of
 from tests.e2e.consumers import entry as open_entry
 from tests.e2e.kubernetes_api import Cluster, kubernetes
 from tests.e2e.podman import BASE
-from tests.e2e.servers import wait_until
-from tests.integration.wrapping import message
+from tests.support.constants import ROOT
+from tests.support.waiting import wait_until
+from tests.support.wrapping import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

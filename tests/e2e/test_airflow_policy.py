@@ -14,9 +14,9 @@ import pytest
 from openlineage_pod import ParentContext
 from openlineage_pod.datasets.dataset import dataset
 from openlineage_pod.settings import Settings
-from tests.conftest import ROOT
 from tests.e2e.airflow_venvs import airflow_python, installed_package
 from tests.e2e.conftest import skipping
+from tests.support.constants import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

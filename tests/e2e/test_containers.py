@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
 from tests.e2e.podman import BASE, playable
-from tests.integration.harness import types
-from tests.integration.wrapping import message
+from tests.support.constants import ROOT
+from tests.support.harness import types
+from tests.support.wrapping import message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.podman import Pod, Podman
     from tests.e2e.scene import Scene
-    from tests.integration.harness import Event
+    from tests.support.harness import Event
 
     Play = Callable[..., AbstractContextManager[Pod]]
 

@@ -13,15 +13,15 @@ import pytest
 
 from tests.e2e.consumers import Marquez, root_of
 from tests.e2e.pods import Names
-from tests.integration.harness import Jobs, types
-from tests.integration.wrapping import run
+from tests.support.harness import Jobs, types
+from tests.support.wrapping import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.e2e.consumers import Consumer
     from tests.e2e.scene import Scene
-    from tests.integration.harness import Event, Finished
+    from tests.support.harness import Event, Finished
 
 pytestmark = pytest.mark.consumers
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.wrapping import message, start, start_relay, stop
+from tests.support.wrapping import message, start, start_relay, stop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.scene import Scene
-    from tests.integration.harness import Jobs
+    from tests.support.harness import Jobs
 
 pytestmark = pytest.mark.consumers
 

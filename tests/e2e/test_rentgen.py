@@ -15,7 +15,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.e2e.airflow_task import AirflowTask
 from tests.e2e.pods import ENDS, Names, Pod
-from tests.e2e.servers import RENTGEN_TOPIC, Api, wait_until
+from tests.e2e.servers import RENTGEN_TOPIC, Api
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.scene import WHOLE
-from tests.integration.harness import PATIENCE, on_a_thread, types, until
+from tests.support.fault_scene import WHOLE
+from tests.support.harness import on_a_thread, types
+from tests.support.waiting import HANGS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 JOB = """
 from openlineage_pod import lineage_run
@@ -186,7 +187,7 @@ class _Forwarded(socketserver.BaseRequestHandler):
         with socket.create_connection(("127.0.0.1", self.server.to)) as backend, suppress(OSError):
             other = {self.request: backend, backend: self.request}
             while True:
-                for source in select.select(list(other), [], [], PATIENCE)[0]:
+                for source in select.select(list(other), [], [], HANGS)[0]:
                     if not (data := source.recv(65536)):
                         return
                     other[source].sendall(data)
@@ -220,7 +221,7 @@ def test_a_backend_that_comes_up_after_the_exit(spooling: Scene, refused: str, r
     source = GATED.replace('"job"', '"next"')
     environ = spooling.environ(receiver.url, 10)
     job = spooling.jobs.start(source, environ)
-    until(lambda: not spooling.files("new"), "the spool is drained")
+    wait_until(lambda: not spooling.files("new"), "the spool is drained")
     finished = spooling.finish(job, source, environ, stdin=b"on\n")
     books = spooling.account({"job": WHOLE, "next": WHOLE}, finished, backends=[receiver])
     assert books.places == {"delivered": [*BOTH, "next.START", "next.COMPLETE"]}

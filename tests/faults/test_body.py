@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import SLACK, WHOLE
-from tests.integration.harness import pipe, types, until
+from tests.support.fault_scene import WHOLE
+from tests.support.harness import pipe, types
+from tests.support.waiting import at_most, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Finished, Job, Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Finished, Job, Receiver
 
 FAILED = ("START", "FAIL")
 BOTH = ["job.START", "job.COMPLETE"]
@@ -184,9 +185,9 @@ with lineage_run("next"):
 def test_a_value_that_has_no_json(value: str, in_memory: Scene, receiver: Receiver) -> None:
     """A facet's value that cannot be written as JSON costs neither its event nor another one, nor any time."""
     source = ODD.format(value=VALUES[value])
-    environ = in_memory.environ(receiver.url, 1)
-    # Not until its end but for a while: a conversion that never ends would hold up the exit for ever.
-    finished = in_memory.jobs.start(source, environ).finish(timeout=1 + SLACK)
+    environ = in_memory.environ(receiver.url, 10)
+    # A conversion that never ends would hold up the exit for ever.
+    finished = in_memory.jobs.start(source, environ).finish(timeout=at_most(10))
     without = in_memory.run_without(source)
     assert (finished.returncode, finished.stdout) == (without.returncode, without.stdout)
     books = in_memory.account({"job": WHOLE, "next": WHOLE}, finished, backends=[receiver])
@@ -242,8 +243,7 @@ with lineage_run("job", outputs=["s3://lake/accounts"]) as run:
     environ = in_memory.environ(receiver.url if backend == "well" else refused, 2)
     job = in_memory.jobs.start(source, environ)
     job.wait_for("END")
-    # Less slack than elsewhere: what takes the time here is our own work.
-    finished = in_memory.finish(job, source, environ, slack=4)
+    finished = in_memory.finish(job, source, environ)
     books = in_memory.account({"job": WHOLE}, finished, backends=[receiver])
     assert books.delivered + books.printed == BOTH
     (complete,) = [event for event in [*receiver.events(), *finished.printed] if event["eventType"] == "COMPLETE"]
@@ -277,7 +277,7 @@ def run_clock(shift: int, scene: Scene, url: str, flush_timeout: float, *, first
     environ = scene.environ(url, flush_timeout)
     job = scene.jobs.start(source, environ)
     job.wait_for("READY")
-    until(first, "the START is where it goes")
+    wait_until(first, "the START is where it goes")
     (scene.jobs.directory / "go-on").touch()
     return scene.finish(job, source, environ)
 
@@ -359,10 +359,11 @@ def test_a_closed_stderr(case: str, backend: str, spooling: Scene, receiver: Rec
 def test_a_full_pipe_behind_stderr(backend: str, scene: Scene, receiver: Receiver, refused: str) -> None:
     """A stderr that nobody reads stops neither the job nor the delivery nor the spool."""
     source = STREAMLESS.format(closing="print('before')", leaving="raise SystemExit(7)")
-    environ = scene.environ(receiver.url if backend == "well" else refused, 1)
+    # A backend that is well is not waited for any longer than it needs.
+    environ = scene.environ(receiver.url, 10) if backend == "well" else scene.environ(refused, 1)
     with pipe(full=True) as stderr:
         job: Job = scene.jobs.start(source, environ, stderr=stderr)
-        finished: Finished = job.finish(timeout=1 + SLACK)
+        finished: Finished = job.finish(timeout=at_most(float(environ["OPENLINEAGE_POD_FLUSH_TIMEOUT"])))
     assert (finished.returncode, finished.stdout) == (7, "before\n")
     if backend == "well" or scene.spool is not None:
         books = scene.account({"job": WHOLE}, finished, backends=[receiver], told=False)

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import WHOLE
-from tests.integration.harness import types, until
+from tests.support.fault_scene import WHOLE
+from tests.support.harness import types
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 JOB = """
 from openlineage_pod import lineage_run
@@ -66,7 +67,9 @@ def test_a_key_file_that_is_written_later(
     refused = receiver.requests(at_least=2)
     assert {request["headers"].get("authorization") for request in refused} == {f"Bearer {before}" if before else None}
     write(directory, NEW)
-    until(lambda: receiver.requests()[-1]["headers"].get("authorization") == f"Bearer {NEW}", "the new key is used")
+    wait_until(
+        lambda: receiver.requests()[-1]["headers"].get("authorization") == f"Bearer {NEW}", "the new key is used"
+    )
     receiver.script()
     receiver.wait_for(lambda events: types(events) == ["START"])
     finished = scene.finish(job, JOB, environ, stdin=b"on\n")
@@ -89,6 +92,9 @@ def test_a_key_file_that_stays_wrong(status: int, scene: Scene, receiver: Receiv
 def test_a_wrong_key_of_the_environment(status: int, scene: Scene, receiver: Receiver) -> None:
     """A key in the environment cannot change: the refusal is for good, and no key is in what was kept."""
     receiver.script({"status": status, "body": f"no such key: {OLD}"})
-    finished = scene.run(JOB, scene.environ(receiver.url, OPENLINEAGE_API_KEY=OLD), stdin=b"on\n")
+    environ = scene.environ(receiver.url, OPENLINEAGE_API_KEY=OLD)
+    job = scene.jobs.start(JOB, environ)
+    receiver.requests(at_least=1)
+    finished = scene.finish(job, JOB, environ, stdin=b"on\n")
     assert scene.account({"job": WHOLE}, finished, backends=[receiver]).places == {scene.refused_for_good: BOTH}
     assert OLD not in finished.stderr + str([file.read_text() for file in scene.files("rejected")])

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import SLACK, WHOLE, deliver_what_is_left
+from tests.support.fault_scene import WHOLE, deliver_what_is_left
+from tests.support.waiting import at_most
 
 if TYPE_CHECKING:
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 BOTH = ["job.START", "job.COMPLETE"]
 # What the intake does with an event takes as long as these jobs say; the main thread is at its own pace.
@@ -74,6 +75,7 @@ def test_what_the_intake_is_at_is_waited_for(slowed: str, spooling: Scene, refus
     assert spooling.account({"job": WHOLE, "next": WHOLE}, backends=[receiver]).delivered[:2] == BOTH
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(("last_resort", "place"), [("stderr", "printed"), ("off", "spooled")])
 def test_an_intake_that_hangs_is_not_waited_for(last_resort: str, place: str, spooling: Scene, refused: str) -> None:
     """While a write hangs, the exit is in time, all is kept elsewhere, and nobody else reports an end of the run."""
@@ -83,7 +85,7 @@ def test_an_intake_that_hangs_is_not_waited_for(last_resort: str, place: str, sp
     job.wait_for("END")
     ended = time.monotonic()
     finished = job.finish()
-    assert time.monotonic() - ended < 2 + SLACK
+    assert time.monotonic() - ended < at_most(2)
     assert spooling.account({"job": WHOLE}, finished).places == {place: BOTH}
     assert spooling.files("open") == []
 
@@ -124,7 +126,7 @@ def test_a_signal_while_the_main_thread_is_at_an_event(
     source = SLOWED.format(patience=4, slowed=slowed, wait="pass")
     job = spooling.jobs.start(source, spooling.environ(refused, 0))
     job.wait_for("END")
-    finished = job.finish(timeout=4 + SLACK)
+    finished = job.finish(timeout=at_most(4))
     dies = number == signal.SIGTERM
     assert finished.returncode == (-number if dies else 0)
     produced = {"job": WHOLE} if dies else {"job": WHOLE, "late": WHOLE}
@@ -138,7 +140,7 @@ def test_ctrl_c_while_the_main_thread_is_at_an_event(spooling: Scene, refused: s
     source = SLOWED.format(patience=4, slowed=slowed, wait="pass")
     job = spooling.jobs.start(source, spooling.environ(refused, 0))
     job.wait_for("END")
-    finished = job.finish(timeout=4 + SLACK)
+    finished = job.finish(timeout=at_most(4))
     assert "KeyboardInterrupt" in finished.stderr
     # It leaves the close before that has said how many there are.
     assert spooling.account({"job": WHOLE}, finished, told=False).places == {"printed": BOTH}

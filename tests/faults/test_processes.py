@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import WHOLE, deliver_what_is_left
+from tests.support.fault_scene import WHOLE, deliver_what_is_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 FAILED, ABORTED = ("START", "FAIL"), ("START", "ABORT")
 BACKENDS = ("well", "refused")
@@ -37,7 +37,7 @@ with lineage_run("job-{number}"):
 """
 
 
-@pytest.mark.parametrize("transport", ["url", "client"])
+@pytest.mark.parametrize("transport", ["url", pytest.param("client", marks=pytest.mark.slow)])
 def test_a_fork_in_the_first_200_ms(transport: str, scene: Scene, receiver: Receiver) -> None:
     """Whenever a job forks while a worker imports, neither process hangs, and both runs end once."""
     environ = scene.environ(receiver.url, 20)

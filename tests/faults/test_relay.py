@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openlineage_pod.delivery.spool import Spool
-from tests.delivery.test_spool import another_process
-from tests.integration.harness import PATIENCE, until
-from tests.integration.wrapping import start_relay
+from tests.support.spools import another_process
+from tests.support.waiting import HANGS, wait_until
+from tests.support.wrapping import start_relay
 
 if TYPE_CHECKING:
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Receiver
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Receiver
 
 KILLED = """
 from openlineage_pod import lineage_run
@@ -29,7 +29,7 @@ def test_a_relay_at_a_full_spool(spooling: Scene, receiver: Receiver, refused: s
     """The end of a vanished run is reported also where the spool is over its limit, and no line is logged for it."""
     assert spooling.spool is not None
     job = spooling.jobs.start(KILLED, spooling.environ(refused))
-    until(lambda: spooling.files("new"), "START is in the spool")
+    wait_until(lambda: spooling.files("new"), "START is in the spool")
     job.signal(signal.SIGKILL)
     job.finish()
     environ = {**receiver.environ, "OPENLINEAGE_POD_SPOOL_MAX_BYTES": "10000"}
@@ -57,7 +57,7 @@ def test_a_relay_that_is_quick(spooling: Scene) -> None:
     drainer = Spool(str(spooling.spool), 1 << 30)
     taken: dict[str, list[str]] = {}
     job = spooling.jobs.start(MANY, {"OPENLINEAGE_POD_SPOOL_DIR": str(spooling.spool)})
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + HANGS
     is_over = False
     while not is_over and time.monotonic() < deadline:  # without a pause: quicker than any relay
         is_over = bool(taken) and len(spooling.files("owners")) == 1
@@ -70,6 +70,8 @@ def test_a_relay_that_is_quick(spooling: Scene) -> None:
     assert list(taken.values()) == [["START", "COMPLETE"]] * 400
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_a_relay_that_has_to_wait_for_its_last_pass(spooling: Scene, receiver: Receiver) -> None:
     """At its end a relay waits until another process lets it, and delivers what is left in the time that it has."""
     assert spooling.spool is not None
@@ -78,9 +80,9 @@ def test_a_relay_that_has_to_wait_for_its_last_pass(spooling: Scene, receiver: R
     drains = "draining = spool.left_behind(); assert draining.__enter__() is not None"
     with another_process(spooling.spool, 1, then=drains):
         relay = start_relay(spooling.jobs, spooling.spool, environ)
-        until(lambda: len(spooling.files("owners")) == 2, "the relay has started")
+        wait_until(lambda: len(spooling.files("owners")) == 2, "the relay has started")
         relay.signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
-            relay.finish(timeout=3.8)
+            relay.finish(timeout=3.2)
     assert relay.finish(timeout=20).returncode == 0
     assert [event["eventType"] for event in receiver.events()] == ["START"]

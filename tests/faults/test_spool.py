@@ -12,14 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import SEEN_EVENTS
-from tests.faults.scene import WHOLE, Scene, mounting
-from tests.integration.harness import Jobs, by_run, until
+from tests.support.events import SEEN_EVENTS
+from tests.support.fault_scene import WHOLE, Scene, mounting
+from tests.support.harness import Jobs, by_run
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.integration.harness import Event, Receiver
+    from tests.support.harness import Event, Receiver
 
 JOB = """
 from openlineage_pod import lineage_run
@@ -122,7 +123,7 @@ def test_a_spool_that_gets_full_during_the_run(
     if backend == "well":
         receiver.wait_for(lambda events: len(events) == 1)
     seen = Path(f"/proc/{job.pid}/root{volume}")
-    until(
+    wait_until(
         lambda: len(list((seen / "spool" / "new").glob("*"))) == (backend == "refused"), "the START is where it stays"
     )
     with suppress(OSError), (seen / "filler").open("wb", buffering=0) as filler:
@@ -147,7 +148,7 @@ def test_a_spool_that_vanishes_during_the_run(backend: str, count: int, spooling
     job.wait_for("READY")
     spooled = 0 if backend == "well" else 2 * count
     receiver.requests(at_least=1 if spooled else 2 * count)
-    until(lambda: len(spooling.files("new")) == spooled, "the events are where they stay")
+    wait_until(lambda: len(spooling.files("new")) == spooled, "the events are where they stay")
     assert spooling.spool is not None
     shutil.rmtree(spooling.spool)
     if backend == "comes back":
@@ -201,7 +202,7 @@ def test_two_jobs_that_drain_one_spool_at_once(spooling: Scene, refused: str, re
     environ = spooling.environ(receiver.url, 10)
     names = ("one", "two", "three")
     started = {name: spooling.jobs.start(NEXT.format(name=name), environ, name=f"{name}.py") for name in names}
-    until(lambda: not spooling.files("new"), "the spool is drained")
+    wait_until(lambda: not spooling.files("new"), "the spool is drained")
     finished = [spooling.finish(job, NEXT.format(name=name), environ, stdin=ON) for name, job in started.items()]
     produced = {**runs(20), **dict.fromkeys(names, WHOLE)}
     books = spooling.account(produced, *finished, backends=[receiver])
@@ -219,7 +220,7 @@ def test_a_replay_beside_a_job_and_beside_itself(spooling: Scene, refused: str, 
     job.wait_for("READY")
     replays = [spooling.replay(receiver.url) for _ in range(2)]
     assert all("Traceback" not in replay.stderr for replay in replays)
-    until(lambda: len(spooling.files("new")) == 1, "only the living job's START is left")
+    wait_until(lambda: len(spooling.files("new")) == 1, "only the living job's START is left")
     receiver.script()
     finished = spooling.finish(job, NEXT.format(name="living"), environ, stdin=ON)
     produced = {**runs(10), "living": WHOLE}
@@ -300,14 +301,31 @@ def check_damaged(spool: Path, contents: Mapping[str, bytes], damaged: set[str],
             assert events.count(json.loads(content)) == 1, f"{name}, which is intact, was not delivered once"
 
 
+@pytest.mark.parametrize("examples", [2, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["job", "replay"])
-@settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(chosen=st.lists(mutations, min_size=FILES, max_size=FILES))
-def test_damaged_files(  # noqa: PLR0917  hypothesis takes no keywords here
-    how: str, chosen: list[Mutation | None], left_behind: Path, jobs: Jobs, receiver: Receiver, tmp_path: Path
+def test_damaged_files(  # noqa: PLR0917  fixtures
+    how: str, examples: int, left_behind: Path, jobs: Jobs, receiver: Receiver, tmp_path: Path
 ) -> None:
     """Whatever happened to some files of new/, a job and a replay deliver the others and set the damaged ones aside."""
-    spool = tmp_path / "spool"
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(mutations, min_size=FILES, max_size=FILES))
+    def check(chosen: list[Mutation | None]) -> None:
+        deliver_damaged(how, chosen, left_behind, jobs, receiver, tmp_path / "spool")
+
+    check()
+
+
+def deliver_damaged(  # noqa: PLR0917  one for each fixture
+    how: str, chosen: list[Mutation | None], left_behind: Path, jobs: Jobs, receiver: Receiver, spool: Path
+) -> None:
+    """Deliver a spool with damaged files, and check what becomes of each."""
     shutil.rmtree(spool, ignore_errors=True)
     shutil.copytree(left_behind, spool)
     scene = Scene(jobs, spool)

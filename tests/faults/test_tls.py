@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import trustme
 
-from tests.faults.scene import WHOLE
-from tests.integration.harness import on_a_thread
+from tests.support.fault_scene import WHOLE
+from tests.support.harness import on_a_thread
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.faults.scene import Scene
-    from tests.integration.harness import Event
+    from tests.support.fault_scene import Scene
+    from tests.support.harness import Event
 
 JOB = """
 from openlineage_pod import lineage_run
@@ -41,6 +42,7 @@ class TlsBackend(ThreadingHTTPServer):
             clients.configure_trust(self.context)
             self.context.verify_mode = ssl.CERT_REQUIRED
         self.accepted: list[Event] = []
+        self.connections = 0
 
     @property
     def url(self) -> str:
@@ -53,6 +55,7 @@ class TlsBackend(ThreadingHTTPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands on the thread of the connection: one that fails stops no other."""
+        self.connections += 1
         with suppress(OSError), self.context.wrap_socket(request, server_side=True) as connection:
             super().finish_request(connection, client_address)
 
@@ -98,7 +101,10 @@ def test_a_trusted_certificate(scene: Scene, authority: trustme.CA, trusted: dic
 def test_an_untrusted_certificate(scene: Scene, authority: trustme.CA) -> None:
     """A backend whose certificate nobody vouches for gets nothing, and both events are kept."""
     with on_a_thread(TlsBackend(authority)) as backend:
-        finished = scene.run(JOB, scene.environ(backend.url))
+        source, environ = JOB.replace("return 42", "return input()"), scene.environ(backend.url)
+        job = scene.jobs.start(source, environ)
+        wait_until(lambda: backend.connections > 1, "one attempt has failed, and the next has begun")
+        finished = scene.finish(job, source, environ, stdin=b"42\n")
         assert scene.account({"job": WHOLE}, finished, backends=[backend]).places == {scene.kept: BOTH}
     assert "CERTIFICATE_VERIFY_FAILED" in finished.log[0]
 

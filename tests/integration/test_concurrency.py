@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
-from tests.integration.harness import by_run
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
+from tests.support.harness import by_run
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Event, Jobs, Receiver
+    from tests.support.harness import Event, Jobs, Receiver
 
 WHOLE = ["START", "COMPLETE"]
 
@@ -146,6 +146,7 @@ def test_forks_while_the_delivery_thread_imports_do_not_hang(receiver: Receiver,
     assert named(receiver.events()) == {"job": WHOLE, **{f"child-{number}": WHOLE for number in range(30)}}
 
 
+@pytest.mark.slow
 def test_a_fork_at_any_moment_of_the_start_does_not_hang(receiver: Receiver, jobs: Jobs) -> None:
     """A child forked so many milliseconds after the start of the delivery thread runs, delivers and ends."""
     source = """

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import types
+from tests.support.harness import types
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 JOB = """
 from openlineage_pod import lineage_run
@@ -44,7 +44,8 @@ def _files(jobs: Jobs) -> None:
 @pytest.mark.parametrize("case", MISCONFIGURED)
 def test_a_missing_or_wrong_backend_is_one_warning(case: str, jobs: Jobs) -> None:
     """One warning says which variable to set or mend, all events are printed, and the job is unaffected."""
-    finished = jobs.run(JOB, MISCONFIGURED[case])
+    # No exit waits so long where there is no backend; only the imports of openlineage-python do.
+    finished = jobs.run(JOB, {**MISCONFIGURED[case], "OPENLINEAGE_POD_FLUSH_TIMEOUT": "30"})
     assert (finished.returncode, finished.stdout) == (0, "done\n")
     assert types(finished.printed) == ["START", "COMPLETE"] * 2
     warning, at_exit = finished.log

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import AIRFLOW_ENV
-from tests.integration.harness import types
+from tests.support.constants import AIRFLOW_ENV
+from tests.support.harness import types
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 KEY = "k3y-of-the-tenant"
 JOB = """
@@ -67,9 +67,10 @@ def test_the_key_goes_to_the_backend_and_nowhere_else(status: int, how: str, rec
     """The key is sent as Bearer; a backend that echoes it in its refusal does not get it into the log either."""
     receiver.script({"status": status, "body": f"bad token: Bearer {KEY}"})
     environ = {**key_as(how, receiver, jobs), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "2", **AIRFLOW_ENV}
-    finished = jobs.run(JOB, environ)
+    job = jobs.start(JOB.replace("pass", "input()"), environ)
+    receiver.requests(at_least=1)
+    finished = job.finish(b"\n")
     requests = receiver.requests()
-    assert requests
     assert {request["headers"]["authorization"] for request in requests} == {f"Bearer {KEY}"}
     assert KEY not in "".join(request["body"] for request in requests)
     assert KEY not in finished.stdout + finished.stderr
@@ -137,7 +138,7 @@ def test_a_key_that_is_no_header_does_not_show(key: str, receiver: Receiver, job
 def test_a_malformed_configuration_file_does_not_show_the_key(jobs: Jobs) -> None:
     """The complaint about a file that is no YAML shows nothing of its content."""
     config = jobs.file("lineage.yml", f"transport:\n  type: http\n  auth: {{type: api_key, apiKey: '{KEY}\n")
-    finished = jobs.run(JOB, {"OPENLINEAGE_CONFIG": str(config)})
+    finished = jobs.run(JOB, {"OPENLINEAGE_CONFIG": str(config), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "30"})
     assert finished.returncode == 0
     assert KEY not in finished.stdout + finished.stderr
     assert types(finished.printed) == ["START", "COMPLETE"]

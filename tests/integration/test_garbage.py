@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 import string
 import uuid
@@ -17,15 +16,16 @@ from hypothesis import strategies as st
 
 from openlineage_pod import current_run, lineage_run
 from openlineage_pod.testing import record_events
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, SEEN_EVENTS
-from tests.integration.harness import by_run
+from tests.support import options
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID
+from tests.support.events import SEEN_EVENTS
+from tests.support.harness import by_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
-EXAMPLES = int(os.environ.get("OPENLINEAGE_POD_TEST_EXAMPLES", "2000"))
 MEGABYTE = 1_000_000
 
 
@@ -262,9 +262,9 @@ def keep_what_is_new(before: int, known: set[str]) -> None:
         known.add(shape)
 
 
-def with_special_values(check: Callable[[], None]) -> Callable[[], None]:
-    """Have a check run with each of the special values, too."""
-    for value in SPECIAL:
+def with_special_values(check: Callable[[], None], longest: float) -> Callable[[], None]:
+    """Have a check run with each of the special values up to that length, too."""
+    for value in (value for value in SPECIAL if len(value) <= longest):
         check = example(value)(check)
     return check
 
@@ -288,13 +288,19 @@ def job() -> tuple[str, str]:
 KNOWN_SHAPES: set[str] = set()
 
 
+# The slow tests try them all: `EXAMPLES` values in single variables, and a tenth of that in several.
+FEW = 5
+IN_ONE = [FEW, pytest.param(options.EXAMPLES // (len(ORACLES) + len(OTHERS)) + 1, marks=pytest.mark.slow, id="all")]
+IN_MANY = [20, pytest.param(max(1, options.EXAMPLES // 10), marks=pytest.mark.slow, id="all")]
+
+
+@pytest.mark.parametrize("examples", IN_ONE)
 @pytest.mark.parametrize("variable", [*ORACLES, *OTHERS])
-def test_garbage_in_a_variable_does_not_reach_the_job(variable: str, listener: _Listener) -> None:
+def test_garbage_in_a_variable_does_not_reach_the_job(variable: str, examples: int, listener: _Listener) -> None:
     """Whatever a variable holds, the job's result is the same, and a malformed value is one warning that names it."""
 
-    @with_special_values
     @settings(
-        max_examples=max(1, EXAMPLES // (len(ORACLES) + len(OTHERS)) + 1),
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
@@ -320,25 +326,34 @@ def test_garbage_in_a_variable_does_not_reach_the_job(variable: str, listener: _
         # A megabyte is not repeated in the log, and a line break does not forge a line.
         assert all(len(line) < 2000 and line.isprintable() for line in listener.lines), listener.lines
 
-    check()
+    with_special_values(check, 10_000 if examples == FEW else math.inf)()
 
 
-@settings(
-    max_examples=EXAMPLES // 10, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
-@given(
-    st.dictionaries(
-        st.sampled_from([name for name in ORACLES if name != "OPENLINEAGE_POD_STRICT"]), garbage, max_size=8
-    )
-)
-def test_garbage_in_many_variables_does_not_reach_the_job(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("examples", IN_MANY)
+def test_garbage_in_many_variables_does_not_reach_the_job(examples: int) -> None:
     """Any combination of garbage leaves the job's result as it is."""
-    before = len(SEEN_EVENTS)
-    with record_events(environ) as recorded:
-        assert job() == ("xxx", "own")
-        runs = by_run(recorded.events)
-    keep_what_is_new(before, KNOWN_SHAPES)
-    assert list(runs.values()) in ([], [["START", "FAIL"], ["START", "COMPLETE"]])
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        st.dictionaries(
+            st.sampled_from([name for name in ORACLES if name != "OPENLINEAGE_POD_STRICT"]), garbage, max_size=8
+        )
+    )
+    def check(environ: dict[str, str]) -> None:
+        before = len(SEEN_EVENTS)
+        with record_events(environ) as recorded:
+            assert job() == ("xxx", "own")
+            runs = by_run(recorded.events)
+        keep_what_is_new(before, KNOWN_SHAPES)
+        assert list(runs.values()) in ([], [["START", "FAIL"], ["START", "COMPLETE"]])
+
+    check()
 
 
 NASTY = {
@@ -349,6 +364,7 @@ NASTY = {
     "template": "{{ macros.OpenLineageProviderPlugin.lineage_parent_id(ti) }}",
     "number": "-1e999",
 }
+NASTY_KINDS = [kind if kind in ("control", "long") else pytest.param(kind, marks=pytest.mark.slow) for kind in NASTY]
 NASTY_VARIABLES = (
     "OPENLINEAGE_CONTEXT",
     "OPENLINEAGE_PARENT_ID",
@@ -362,7 +378,7 @@ NASTY_VARIABLES = (
 )
 
 
-@pytest.mark.parametrize("kind", NASTY)
+@pytest.mark.parametrize("kind", NASTY_KINDS)
 @pytest.mark.parametrize("variable", NASTY_VARIABLES)
 def test_a_real_job_survives_nasty_values(variable: str, kind: str, receiver: Receiver, jobs: Jobs) -> None:
     """A real process with a nasty value ends with its own exit status and stdout, and its events are not lost."""
@@ -387,7 +403,7 @@ def test_a_real_job_survives_nasty_values(variable: str, kind: str, receiver: Re
 @pytest.mark.parametrize(
     "variable", ["OPENLINEAGE_URL", "OPENLINEAGE_ENDPOINT", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT"]
 )
-@pytest.mark.parametrize("kind", NASTY)
+@pytest.mark.parametrize("kind", NASTY_KINDS)
 def test_a_real_job_survives_a_nasty_transport(variable: str, kind: str, receiver: Receiver, jobs: Jobs) -> None:
     """With a nasty value where the transport is configured, the events are printed or delivered, the job is as ever."""
     finished = jobs.run(

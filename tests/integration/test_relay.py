@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.events.document import Document, fallback_event, to_document
-from tests.delivery.test_spool import another_process, kill, names
-from tests.delivery.test_worker import draft
-from tests.integration.harness import by_run, types, until
-from tests.integration.test_signals import child_of, pid_1
-from tests.integration.wrapping import message, run, sh, start, start_relay, stop
+from openlineage_pod.events.document import Document, fallback_event
+from tests.support.events import event
+from tests.support.files import names
+from tests.support.harness import by_run, types
+from tests.support.processes import child_of, pid_1
+from tests.support.spools import another_process, kill
+from tests.support.waiting import at_most, wait_until
+from tests.support.wrapping import message, run, sh, start, start_relay, stop
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Event, Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 MIB = 1024 * 1024
-SHORT_GRACE = {"OPENLINEAGE_POD_GRACE_PERIOD": "8"}
+# Longer than any test waits: a relay that uses it up is found.
+LONG_GRACE = {"OPENLINEAGE_POD_GRACE_PERIOD": "300"}
 
 
 @pytest.fixture
@@ -41,11 +44,6 @@ def spooling(spool: Path, **further: str) -> dict[str, str]:
 def is_empty(spool: Path) -> bool:
     """Say whether nothing is left in the spool: no event, no open run, no process."""
     return not any(names(spool / folder) for folder in ("new", "open", "owners", "tmp", "rejected"))
-
-
-def event(number: int, event_type: str = "START") -> Event:
-    """Return the event of a run of its own."""
-    return to_document(draft(number, event_type))
 
 
 def leave(directory: Path, *numbers: int) -> None:
@@ -106,7 +104,7 @@ def test_vanished_processes(spool: Path, receiver: Receiver, jobs: Jobs) -> None
 def test_end_of_a_vanished_run_is_after_its_start(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """The end that others report has a time after the start, and the start's job and datasets."""
     job = start(jobs, "cat", environ=spooling(spool), options=("--output", "s3://lake/x"))
-    until(lambda: (spool / "owners").exists() and names(spool / "new"), "START is in the spool")
+    wait_until(lambda: (spool / "owners").exists() and names(spool / "new"), "START is in the spool")
     os.kill(job.pid, signal.SIGKILL)
     job.finish()
     relay = start_relay(jobs, spool, receiver.environ)
@@ -117,9 +115,10 @@ def test_end_of_a_vanished_run_is_after_its_start(spool: Path, receiver: Receive
     assert (begun["job"], begun["outputs"]) == (ended["job"], ended["outputs"])
 
 
+@pytest.mark.serial
 def test_two_relays(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """Two relays at one spool deliver everything once, and when both are stopped neither waits for the other."""
-    relays = [start_relay(jobs, spool, {**receiver.environ, **SHORT_GRACE}) for _ in range(2)]
+    relays = [start_relay(jobs, spool, {**receiver.environ, **LONG_GRACE}) for _ in range(2)]
     for batch in range(4):
         leave(spool, *range(batch * 10, batch * 10 + 10))
     killed = start(jobs, "cat", environ=spooling(spool))
@@ -131,22 +130,23 @@ def test_two_relays(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     for relay in relays:
         relay.signal(signal.SIGTERM)
     assert [relay.finish(timeout=20).returncode for relay in relays] == [0, 0]
-    assert time.monotonic() - asked < 4
+    assert time.monotonic() - asked < at_most()
     runs = by_run(receiver.events())
     assert sorted(runs.values()) == [["START", "COMPLETE"]] * 40 + [["START", "FAIL"]]
     assert is_empty(spool)
 
 
+@pytest.mark.serial
 def test_a_second_relay_does_not_hold_up_the_end_of_the_first(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """A relay beside which another goes on, as an agent of the node, ends at once when nothing is left to do."""
     leave(spool, 1)
-    first = start_relay(jobs, spool, {**receiver.environ, **SHORT_GRACE})
+    first = start_relay(jobs, spool, {**receiver.environ, **LONG_GRACE})
     receiver.events(at_least=2)
     second = start_relay(jobs, spool, receiver.environ)
-    until(lambda: len(names(spool / "owners")) == 2, "the second has started")
+    wait_until(lambda: len(names(spool / "owners")) == 2, "the second has started")
     asked = time.monotonic()
     stop(first)
-    assert time.monotonic() - asked < 4
+    assert time.monotonic() - asked < at_most()
     leave(spool, 2)
     receiver.events(at_least=4)
     stop(second)
@@ -161,7 +161,7 @@ def test_killed_relay(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     os.kill(relay.pid, signal.SIGKILL)
     relay.finish()
     following = start_relay(jobs, spool, receiver.environ)
-    until(lambda: not names(spool / "new"), "all is delivered")
+    wait_until(lambda: not names(spool / "new"), "all is delivered")
     stop(following)
     assert list(by_run(receiver.events()).values()) == [["START", "COMPLETE"]] * 10
     assert len(receiver.requests()) <= 21
@@ -170,21 +170,23 @@ def test_killed_relay(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
 # --- the end
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_as_pid_1(number: signal.Signals, spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """As PID 1 of its container it ends at once with 0 when there is nothing to do."""
-    relay = start_relay(jobs, spool, receiver.environ, prefix=pid_1())
+    relay = start_relay(jobs, spool, {**receiver.environ, **LONG_GRACE}, prefix=pid_1())
     leave(spool, 1)
     receiver.events(at_least=2)
     asked = time.monotonic()
     os.kill(child_of(relay.pid), number)
     assert relay.finish(timeout=20).returncode == 0
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < at_most()
 
 
+@pytest.mark.serial
 def test_living_processes_have_their_grace(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """After the signal the relay waits for processes that still run, delivers their own ends, and exits then."""
-    relay = start_relay(jobs, spool, receiver.environ)
+    relay = start_relay(jobs, spool, {**receiver.environ, **LONG_GRACE})
     job = start(jobs, *sh("trap '' TERM; read line; exit 3"), environ=spooling(spool))
     receiver.events(at_least=1)
     asked = time.monotonic()
@@ -194,13 +196,14 @@ def test_living_processes_have_their_grace(spool: Path, receiver: Receiver, jobs
     assert types(receiver.events()) == ["START"]
     assert job.finish(b"\n").returncode == 3
     assert relay.finish(timeout=20).returncode == 0
-    assert time.monotonic() - asked < 15
+    assert time.monotonic() - asked < at_most()
     begun, ended = receiver.events()
     assert (begun["eventType"], ended["eventType"]) == ("START", "FAIL")
     assert message(ended) == "the command exited with 3"
     assert is_empty(spool)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
 def test_process_that_outlives_the_grace(stopped: bool, spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """When the grace is over the relay aborts the run of a process that was asked to stop; any other one goes on."""
@@ -211,14 +214,17 @@ def test_process_that_outlives_the_grace(stopped: bool, spool: Path, receiver: R
     if stopped:
         job.signal(signal.SIGTERM)
         (will,) = (spool / "open").iterdir()
-        until(lambda: json.loads(will.read_bytes())["eventType"] == "ABORT", "the provisional ABORT is in the spool")
+        wait_until(
+            lambda: json.loads(will.read_bytes())["eventType"] == "ABORT", "the provisional ABORT is in the spool"
+        )
     asked = time.monotonic()
     stop(relay)
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < at_most(2)
     assert types(receiver.events()) == (["START", "ABORT"] if stopped else ["START"])
     os.kill(job.pid, signal.SIGKILL)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("backend", ["refuses", "fails", "hangs"])
 def test_backend_that_is_not_well_at_the_end(
     backend: str, spool: Path, receiver: Receiver, refused: str, jobs: Jobs
@@ -230,13 +236,13 @@ def test_backend_that_is_not_well_at_the_end(
     url = refused if backend == "refuses" else receiver.url
     relay = start_relay(jobs, spool, {"OPENLINEAGE_URL": url, "OPENLINEAGE_POD_GRACE_PERIOD": "2"})
     if backend == "refuses":
-        until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has tried")
+        wait_until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has tried")
     else:
         receiver.requests(at_least=1)
     asked = time.monotonic()
     relay.signal(signal.SIGTERM)
-    finished = relay.finish(timeout=8)
-    assert time.monotonic() - asked < 2
+    finished = relay.finish(timeout=at_most(2))
+    assert time.monotonic() - asked < at_most(2)
     assert (finished.returncode, finished.stdout) == (1, "")
     assert f"{2 * runs} events are left in" in finished.log[-1]
     assert len(finished.log) <= 2
@@ -249,7 +255,7 @@ def test_outage(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     receiver.script({"status": 503})
     relay = start_relay(jobs, spool, receiver.environ)
     leave(spool, 1, 2)
-    until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has told of it")
+    wait_until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has told of it")
     # It asks six times at the most before it gives up for a moment: by then it has done so once more.
     receiver.requests(at_least=len(receiver.requests()) + 7)
     receiver.script()
@@ -300,10 +306,10 @@ def test_killed_before_the_will_was_withdrawn_but_after_the_delivery(
 ) -> None:
     """It has so also where the relay delivered that terminal event before the process was killed."""
     relay = start_relay(jobs, spool, receiver.environ)
-    until((spool / "owners").exists, "the relay has started")
+    wait_until((spool / "owners").exists, "the relay has started")
     with another_process(spool, 1, then=WRITES_BOTH) as process:
         receiver.events(at_least=2)
-        until(lambda: not names(spool / "new"), "both events are taken out")
+        wait_until(lambda: not names(spool / "new"), "both events are taken out")
         kill(process)
     stop(relay)
     assert types(receiver.events()) == ["START", "COMPLETE"]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import by_run, types
+from tests.support.harness import by_run, types
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 JOB = """
 from openlineage_pod import lineage_run

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import by_run, types
+from tests.support.harness import by_run, types
+from tests.support.processes import child_of, pid_1
+from tests.support.waiting import at_most
 
 if TYPE_CHECKING:
-    from tests.integration.harness import Jobs, Receiver
+    from tests.support.harness import Jobs, Receiver
 
 WAITING = {
     "sleep": "time.sleep(60)",
@@ -82,7 +81,8 @@ def test_sigterm_aborts_nested_runs_the_innermost_first(receiver: Receiver, jobs
     assert ended.index("inner") < ended.index("outer")
 
 
-def test_sigterm_at_any_instant_leaves_a_complete_story(receiver: Receiver, jobs: Jobs) -> None:
+@pytest.mark.parametrize("instants", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_sigterm_at_any_instant_leaves_a_complete_story(instants: int, receiver: Receiver, jobs: Jobs) -> None:
     """At whatever moment it strikes, the job dies of SIGTERM, and each run has at most one START and one end."""
     source = """
     import sys, time
@@ -93,7 +93,7 @@ def test_sigterm_at_any_instant_leaves_a_complete_story(receiver: Receiver, jobs
             time.sleep(0.001)
     """
     chosen = random.Random(20261121)  # noqa: S311  no secret
-    for _ in range(12):
+    for _ in range(instants):
         job = jobs.start(source, receiver.environ)
         job.wait_for("READY")
         # Not a wait for a state: any moment will do, above all those in which the delivery thread imports.
@@ -115,34 +115,9 @@ def test_a_hung_backend_does_not_keep_a_terminated_job(receiver: Receiver, jobs:
     job = jobs.start(WAITS.format(waiting=WAITING["sleep"]), environ)
     job.wait_for("READY")
     job.signal(signal.SIGTERM)
-    finished = job.finish(timeout=15)
+    finished = job.finish(timeout=at_most(1))
     assert finished.returncode == -signal.SIGTERM
     assert types(finished.printed) == ["START", "ABORT"]
-
-
-@cache
-def pid_1() -> tuple[str, ...]:
-    """Return the command that runs a command as PID 1 of its own PID namespace, or skip the test."""
-    # Whoever kills `unshare` ends all that is in the namespace.
-    prefix = ("unshare", "-pf", "--kill-child", "--mount-proc")
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("a PID namespace needs `unshare` and the right to make one")
-    return prefix
-
-
-def child_of(pid: int) -> int:
-    """Return the process id, as it is seen here, of the only child of a process."""
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended meanwhile
-            continue
-        if int(fields[1]) == pid:
-            return int(status.parent.name)
-    raise AssertionError(f"process {pid} has no child")
 
 
 def test_sigterm_ends_pid_1_with_143(receiver: Receiver, jobs: Jobs) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.integration.harness import Jobs, by_run, types
+from tests.support.harness import Jobs, by_run, types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.integration.harness import Finished, Receiver
+    from tests.support.harness import Finished, Receiver
 
 # The same file with and without lineage: so the tracebacks can be compared line by line.
 JOB = """\

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import AIRFLOW_ENV, PARENT_RUN_ID, SEEN_EVENTS
-from tests.integration.harness import types
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID
+from tests.support.events import SEEN_EVENTS
+from tests.support.harness import types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.harness import Event, Jobs, Receiver
+    from tests.support.harness import Event, Jobs, Receiver
 
 JOB = """
 from openlineage_pod import lineage_run
@@ -252,7 +253,7 @@ def test_kafka_without_its_library_is_one_warning(jobs: Jobs) -> None:
     """With kafka configured and confluent-kafka absent, one warning tells it, and the events are printed."""
     jobs.file("confluent_kafka.py", "raise ImportError('No module named confluent_kafka')")
     transport = {"type": "kafka", "topic": "lineage", "config": {"bootstrap.servers": "127.0.0.1:1"}}
-    finished = jobs.run(JOB, {**configured(jobs, transport=transport), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "2"})
+    finished = jobs.run(JOB, {**configured(jobs, transport=transport), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "30"})
     assert finished.returncode == 0
     assert types(finished.printed) == WHOLE
     warning, at_exit = finished.log

@@ -15,7 +15,7 @@ from openlineage_pod.wrapper import reporter
 from openlineage_pod.wrapper.command import BackgroundReporter
 from openlineage_pod.wrapper.plan import RunOptions, make_plan
 from openlineage_pod.wrapper.supervisor import Supervisor
-from tests.integration.wrapping import wrapped
+from tests.support.wrapping import wrapped
 from tests.wrapper.reported import Reported
 
 if TYPE_CHECKING:

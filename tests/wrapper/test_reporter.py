@@ -13,7 +13,7 @@ import pytest
 from openlineage_pod.wrapper import plan, reporter
 from openlineage_pod.wrapper.plan import RunOptions
 from openlineage_pod.wrapper.supervisor import Ended, Supervisor
-from tests.integration.wrapping import message
+from tests.support.wrapping import message
 from tests.wrapper.reported import Reported
 
 if TYPE_CHECKING:

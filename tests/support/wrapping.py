@@ -13,13 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.harness import PATIENCE, Job
-from tests.integration.test_signals import child_of
+from tests.support.harness import Job
+from tests.support.processes import child_of
+from tests.support.waiting import HANGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.integration.harness import Event, Finished, Jobs
+    from tests.support.harness import Event, Finished, Jobs
 
 __all__ = [
     "ADDED",
@@ -115,7 +116,7 @@ class Terminal:
     def __init__(
         self, command: Sequence[str], directory: Path, environ: Mapping[str, str], *, stdout: int | None = None
     ) -> None:
-        self._master, slave = pty.openpty()
+        self.descriptor, slave = pty.openpty()
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],
             cwd=directory,
@@ -130,17 +131,17 @@ class Terminal:
 
     def type(self, keys: bytes) -> None:
         """Press keys."""
-        os.write(self._master, keys)
+        os.write(self.descriptor, keys)
 
-    def wait_for(self, *texts: bytes, patience: float = PATIENCE) -> None:
+    def wait_for(self, *texts: bytes, seconds: float = HANGS) -> None:
         """Return as soon as the terminal has shown `texts`, in any order, after what was waited for before."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + seconds
         unseen = self.shown
         while missing := [text for text in texts if text not in unseen]:
-            readable, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
+            readable, _, _ = select.select([self.descriptor], [], [], max(0.0, deadline - time.monotonic()))
             read = b""
             with suppress(OSError):  # EIO: nobody has the terminal any more
-                read = os.read(self._master, 65536) if readable else b""
+                read = os.read(self.descriptor, 65536) if readable else b""
             assert read, f"{missing} was never shown after {unseen!r}"
             self.transcript += read
             unseen += read
@@ -148,9 +149,9 @@ class Terminal:
 
     def hang_up(self) -> None:
         """Close the terminal."""
-        if self._master >= 0:
-            os.close(self._master)
-            self._master = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
     def end(self) -> None:
         """End all processes of the terminal."""
@@ -158,5 +159,5 @@ class Terminal:
             with suppress(OSError, ProcessLookupError):
                 if int(status.read_text().rpartition(")")[2].split()[3]) == self.process.pid:
                     os.kill(int(status.parent.name), signal.SIGKILL)
-        self.process.communicate(timeout=PATIENCE)
+        self.process.communicate(timeout=HANGS)
         self.hang_up()

@@ -1,14 +1,16 @@
-"""An OpenLineage backend for tests: a process of its own on the loopback, whose answers a test scripts.
+"""OpenLineage backends for tests, in a process of their own on the loopback, whose answers a test scripts.
 
-Started as `python -m tests.integration.receiver` or by its path, it listens on a free port and prints the port. Below
-`/control/` it talks to the test, everything else is the backend:
+The process reads commands from its standard input, one a line, and answers each with a line. `start` starts a backend
+on a free port, which is the answer; `stop 12345` stops the one on that port. It ends, with all backends, when its
+standard input is closed, so it cannot outlive the test process.
+
+A backend talks to its test below `/control/`:
 
 - `GET /control/ready` answers as soon as it serves;
 - `PUT /control/rules` takes a JSON list of rules (see `Rule`);
 - `GET /control/requests?at_least=3&timeout=10` returns the requests so far, and waits for that many.
 
-A request without a matching rule is answered with 201, as Marquez does. It ends when its standard input is closed, so
-that it cannot outlive the test that started it.
+All other requests are those of jobs. One without a matching rule is answered with 201, as Marquez does.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import struct
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, TypedDict
 from urllib.parse import parse_qs, urlsplit
@@ -68,6 +71,23 @@ class _Receiver(ThreadingHTTPServer):
         self.changed = threading.Condition()
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
+        self.stopped = threading.Event()
+        self._connections: list[socket.socket] = []
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, and remember it."""
+        connection, address = super().get_request()
+        self._connections.append(connection)
+        return connection, address
+
+    def stop(self) -> None:
+        """Stop listening, and close all connections, as the end of a process would."""
+        self.shutdown()
+        self.server_close()
+        self.stopped.set()
+        for connection in self._connections:
+            with suppress(OSError):  # it is closed
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
         """Be silent about clients that went away."""
@@ -155,14 +175,14 @@ class _Handler(BaseHTTPRequestHandler):
         )
         rule = self.server.record(request)
         if delay := rule.get("delay"):
-            time.sleep(delay)
+            self.server.stopped.wait(delay)
         action = rule.get("action", "answer")
         if action == "answer":
             self._answer(rule.get("status", 201), rule.get("body", "").encode(), rule.get("headers", {}))
             return
         self.close_connection = True
         if action == "hang":
-            threading.Event().wait()
+            self.server.stopped.wait()
         elif action == "garbage":
             self.wfile.write(b"\x00\xff\x1b this is no HTTP\r\n\r\n\x00")
         else:
@@ -183,11 +203,18 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until the standard input is closed."""
-    receiver = _Receiver()
-    threading.Thread(target=receiver.serve_forever, daemon=True).start()
-    sys.stdout.write(f"{receiver.server_port}\n")
-    sys.stdout.flush()
-    sys.stdin.read()
+    receivers: dict[str, _Receiver] = {}
+    while words := sys.stdin.readline().split():
+        if words == ["start"]:
+            receiver = _Receiver()
+            port = str(receiver.server_port)
+            receivers[port] = receiver
+            threading.Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        else:
+            port = words[1]
+            receivers.pop(port).stop()
+        sys.stdout.write(f"{port}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 
-from tests.conftest import SEEN_EVENTS
-from tests.integration.harness import PATIENCE, until
+from tests.support.events import SEEN_EVENTS
+from tests.support.waiting import HANGS, at_most, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Protocol
 
-    from tests.integration.harness import Event, Finished, Job, Jobs, Receiver
+    from tests.support.harness import Event, Finished, Job, Jobs, Receiver
 
     class Backend(Protocol):
         """Whatever received events."""
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
             """Return the accepted events in the order of their arrival."""
 
 
-__all__ = ["SLACK", "WHOLE", "Books", "Scene", "deliver_what_is_left", "mounting"]
+__all__ = ["WHOLE", "Books", "Scene", "deliver_what_is_left", "mounting"]
 
 WHOLE = ("START", "COMPLETE")
-# What a slow machine may add to a flush timeout. Without any bound, the faults here would add minutes.
-SLACK = 8.0
 
 # Takes the place of the package in a job that has no lineage.
 _WITHOUT = """
@@ -117,14 +115,13 @@ class Scene:
         environ: Mapping[str, str],
         *,
         stdin: bytes = b"",
-        slack: float = SLACK,
         **how: Any,
     ) -> Finished:
         """Wait for the end of a job that has been started, in time, and compare it alike."""
         asked = time.monotonic()
         finished = job.finish(stdin)
         took = time.monotonic() - asked
-        assert took < float(environ["OPENLINEAGE_POD_FLUSH_TIMEOUT"]) + slack, f"the end took {took} s"
+        assert took < at_most(float(environ["OPENLINEAGE_POD_FLUSH_TIMEOUT"])), f"the end took {took} s"
         without = self.run_without(source, stdin=stdin, **how)
         assert (finished.returncode, finished.stdout) == (without.returncode, without.stdout), finished.stderr
         return finished
@@ -149,7 +146,7 @@ class Scene:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=HANGS,
         )
 
     def files(self, folder: str) -> list[Path]:
@@ -263,5 +260,5 @@ def deliver_what_is_left(scene: Scene, receiver: Receiver) -> None:
     receiver.script()
     environ = scene.environ(receiver.url, 10)
     job = scene.jobs.start(_NEXT, environ)
-    until(lambda: not scene.files("new"), "the spool is drained")
+    wait_until(lambda: not scene.files("new"), "the spool is drained")
     assert scene.finish(job, _NEXT, environ, stdin=b"on\n").stderr == ""

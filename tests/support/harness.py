@@ -1,7 +1,8 @@
-"""What the tests here share: the client of the receiver, and jobs as real processes."""
+"""Real processes: jobs, and the client of the backend in `receiver.py`."""
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
@@ -12,36 +13,43 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from tests.conftest import SEEN_EVENTS
+from tests.support.events import SEEN_EVENTS
+from tests.support.waiting import HANGS
 
 if TYPE_CHECKING:
     import signal
     import socketserver
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tests.integration.receiver import Request, Rule
+    from tests.support.receiver import Request, Rule
 
-__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "on_a_thread", "pipe", "printed_events", "types", "until"]
+__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "on_a_thread", "pipe", "printed_events", "types"]
 
-# Ends a test that would hang, never a test of how long something takes.
-PATIENCE = 60.0
 Event = dict[str, Any]
 Server = TypeVar("Server", bound="socketserver.BaseServer")
 
 
+@cache
+def _receivers() -> subprocess.Popen[str]:
+    """Start the process that runs all backends of this test process: one for each test would take much longer."""
+    script = Path(__file__).with_name("receiver.py")
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(process.communicate)
+    return process
+
+
 class Receiver:
-    """The backend of `receiver.py`, running."""
+    """A backend of `receiver.py`, running."""
 
     def __init__(self) -> None:
-        script = Path(__file__).with_name("receiver.py")
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.port = int(cast("Any", self._process.stdout).readline())
+        self.port = int(self._command("start"))
         self._seen = 0
         self._control("GET", "/control/ready")
 
@@ -64,7 +72,7 @@ class Receiver:
 
         Whatever is read here is also kept for the check of all events against the specification.
         """
-        path = f"/control/requests?at_least={at_least}&timeout={PATIENCE}"
+        path = f"/control/requests?at_least={at_least}&timeout={HANGS}"
         requests = cast("list[Request]", json.loads(self._control("GET", path)))
         assert len(requests) >= at_least, f"{at_least} requests expected, received: {requests}"
         SEEN_EVENTS.extend(_event(request) for request in requests[self._seen :] if request["method"] == "POST")
@@ -77,7 +85,7 @@ class Receiver:
 
     def wait_for(self, condition: Callable[[list[Event]], bool]) -> list[Event]:
         """Return the accepted events as soon as they fulfil `condition`."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + HANGS
         requests = 0
         while time.monotonic() < deadline:
             requests = len(self.requests(requests))
@@ -88,12 +96,18 @@ class Receiver:
         raise AssertionError(f"the condition was never fulfilled, received: {events}")
 
     def stop(self) -> None:
-        """End the process."""
-        self._process.terminate()
-        self._process.communicate(timeout=PATIENCE)
+        """Stop the backend, with all its connections."""
+        self._command(f"stop {self.port}")
+
+    @staticmethod
+    def _command(line: str) -> str:
+        process = cast("Any", _receivers())
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        return str(process.stdout.readline())
 
     def _control(self, method: str, path: str, body: str | None = None) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE + 5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANGS + 5)
         try:
             connection.request(method, path, body)
             return connection.getresponse().read().decode()
@@ -156,10 +170,10 @@ class Job:
         self.pid = self._process.pid
         self._read = b""
 
-    def wait_for(self, marker: str, patience: float = PATIENCE) -> None:
+    def wait_for(self, marker: str, seconds: float = HANGS) -> None:
         """Return as soon as the job has printed the line `marker`."""
         stdout = cast("Any", self._process.stdout)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + seconds
         while f"{marker}\n".encode() not in self._read:
             readable, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
             text = os.read(stdout.fileno(), 65536) if readable else b""
@@ -170,7 +184,7 @@ class Job:
         """Send a signal to the process."""
         self._process.send_signal(number)
 
-    def finish(self, stdin: bytes | None = None, timeout: float = PATIENCE) -> Finished:
+    def finish(self, stdin: bytes | None = None, timeout: float = HANGS) -> Finished:
         """Wait for the end of the process."""
         stdout, _ = self._process.communicate(stdin, timeout=timeout)
         return Finished(
@@ -264,14 +278,6 @@ def printed_events(stderr: str) -> list[Event]:
     assert not parts, "the last event is incomplete"
     SEEN_EVENTS.extend(events)
     return events
-
-
-def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Return as soon as `condition` is true."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: never happened"
-        time.sleep(0.01)
 
 
 def types(events: Sequence[Event]) -> list[str]:
