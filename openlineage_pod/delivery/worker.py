@@ -123,7 +123,7 @@ class Workers:
         lock: a signal handler or a finaliser may call this while it interrupts its holder.
         """
         count = len(self._workers)
-        waiting = self._queue.ready + self._preparer.waiting
+        waiting = max(self._queue.ready, self._preparer.waiting)  # a run may count among both
         if self.is_failing or waiting < _BACKLOG * count or not 0 < count < self._max_workers:
             return
         if self._growing.acquire(blocking=False):

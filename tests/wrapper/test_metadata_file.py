@@ -158,8 +158,11 @@ def test_empty_file(reported: Reported, caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.serial
-def test_large_file(reported: Reported, recorded: Recorded) -> None:
+def test_large_file(recorded: Recorded, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Each of 20,000 lines counts, within the time that the end may take."""
+    # Half of it is for reading, however slow the machine is.
+    monkeypatch.setenv("OPENLINEAGE_POD_FLUSH_TIMEOUT", "60")
+    reported: Reported = request.getfixturevalue("reported")
     with reported.path.open("w") as file:
         for number in range(20_000):
             file.write(f'{{"output": "s3://lake/part-{number % 100}", "rows": {number}}}\n')
