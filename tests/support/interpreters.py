@@ -1,0 +1,168 @@
+"""The Pythons of this machine, each with a virtual environment that can run the tests.
+
+An environment is made once and kept in the test cache (see `tests.e2e.servers.cached`). It holds what this package and
+its tests need, but not the package: several checkouts may share the cache. `interpreter_with_package` adds the checkout.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.e2e.servers import UnavailableError, cached
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "MINORS",
+    "Interpreter",
+    "interpreter_with_package",
+    "interpreters",
+    "other_interpreters",
+    "report_header",
+]
+
+MINORS = ("3.10", "3.11", "3.12", "3.13")
+_ROOT = Path(__file__).parents[2]
+_OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+# This Python runs the tests with the lowest version of each dependency that pyproject.toml allows.
+_WITH_LOWEST = "3.10"
+# The parts of the extra `test` that only linting, type checking, tests of schemas and tests of examples need.
+_NOT_NEEDED = re.compile(r"(jinja2|kubernetes-validate|mypy|pandas|polars|pyarrow|ruff|types-|pandas-stubs)", re.I)
+# The nested runs use two processes.
+_ADDED = ("pytest-xdist>=3.6",)
+# Prints nothing for a build without the global lock, and fails without ensurepip, which Debian packages separately.
+_PROBE = """
+import ensurepip, sys, sysconfig, venv
+if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+    print(*sys.version_info[:3], sys.executable)
+"""
+
+
+class Interpreter(NamedTuple):
+    """A Python of this machine: `version` such as "3.12.1", and the path of its executable."""
+
+    version: str
+    executable: str
+
+    @property
+    def minor(self) -> str:
+        """The version without its last part, such as "3.12"."""
+        return self.version.rpartition(".")[0]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this Python runs these tests."""
+        return self.minor == _OWN
+
+
+@functools.cache
+def interpreters() -> tuple[Interpreter, ...]:
+    """Return one Python for each minor version that this machine has, the oldest first."""
+    found = (next((python for path in _candidates(minor) if (python := _probe(path, minor))), None) for minor in MINORS)
+    return tuple(python for python in found if python is not None)
+
+
+def other_interpreters() -> tuple[Interpreter, ...]:
+    """Return the Pythons that do not run these tests."""
+    return tuple(python for python in interpreters() if not python.is_own)
+
+
+def report_header() -> str:
+    """Return the line that names the Pythons of this machine, and those that it does not have."""
+    found = ", ".join(f"{python.version} (this one)" if python.is_own else python.version for python in interpreters())
+    absent = [minor for minor in MINORS if minor not in {python.minor for python in interpreters()}]
+    return f"Pythons: {found or 'none'}" + (f"; not found: {', '.join(absent)}" if absent else "")
+
+
+def interpreter_with_package(python: Interpreter, folder: Path) -> str:
+    """Return the path of a Python that has this checkout installed, and all that the tests need.
+
+    Args:
+        python: the Python. The one that runs these tests is returned as it is.
+        folder: an empty folder, for a small virtual environment above the one of the cache.
+
+    Raises:
+        UnavailableError: The environment cannot be made.
+
+    """
+    if python.is_own:
+        return sys.executable
+    site = next(_environment(python).parents[1].glob("lib/python*/site-packages"))
+    _run(f"Python {python.version} makes no virtual environment", [python.executable, "-m", "venv", "--without-pip", folder])
+    (own_site,) = folder.glob("lib/python*/site-packages")
+    (own_site / "checkout.pth").write_text(f"{_ROOT}\nimport site; site.addsitedir({str(site)!r})\n")
+    return str(folder / "bin" / "python")
+
+
+def _environment(python: Interpreter) -> Path:
+    """Return the Python of the environment in the cache."""
+    requirements = _requirements(lowest=python.minor == _WITH_LOWEST)
+    which = f"{zlib.crc32(' '.join([python.executable, *requirements]).encode()):08x}"
+    with cached(f"tests-python{python.version}-{which}") as (folder, complete):
+        executable = folder / "bin" / "python"
+        if not complete:
+            _run(f"Python {python.version} makes no virtual environment", [python.executable, "-m", "venv", folder])
+            install = [executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            _run(f"pip of Python {python.version} cannot install what the tests need", [*install, *requirements])
+    return executable
+
+
+def _requirements(*, lowest: bool) -> list[str]:
+    """Return the requirements of this package and of its tests, from pyproject.toml."""
+    # By a pattern: tomllib is there from Python 3.11 on.
+    text = (_ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    package, test = (
+        [line for block in re.findall(rf"^{key} = \[\n(.*?)^\]", text, re.M | re.S) for line in _quoted(block)]
+        for key in ("dependencies", "test")
+    )
+    if lowest:
+        package = [requirement.replace(">=", "==") for requirement in package]
+    return [*package, *(requirement for requirement in test if not _NOT_NEEDED.match(requirement)), *_ADDED]
+
+
+def _quoted(block: str) -> list[str]:
+    return re.findall(r'^\s*"([^"]+)"', block, re.M)
+
+
+def _candidates(minor: str) -> Iterator[str]:
+    """Yield the paths at which this Python may be, the best first."""
+    if minor == _OWN:
+        yield sys.executable
+    for directory in os.get_exec_path():
+        yield os.path.join(directory, f"python{minor}")  # noqa: PTH118  as PATH says it, also if that is relative
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for path in sorted(pyenv.glob(f"versions/{minor}.*/bin/python{minor}"), key=_patch, reverse=True):
+        yield str(path)
+
+
+def _patch(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path.parents[1].name)]
+
+
+def _probe(path: str, minor: str) -> Interpreter | None:
+    """Return the Python at this path, or None: a shim of a version manager may stand for one that is not there."""
+    if not Path(path).is_file():
+        return None
+    try:
+        done = subprocess.run([path, "-I", "-c", _PROBE], check=False, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.fullmatch(r"(\d+) (\d+) (\d+) (.+)\n", done.stdout)
+    if done.returncode != 0 or found is None or f"{found[1]}.{found[2]}" != minor:
+        return None
+    return Interpreter(".".join(found.groups()[:3]), found[4])
+
+
+def _run(hint: str, command: list[str | Path]) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["no message"]
+        raise UnavailableError(f"{hint}: {lines[0]}")
