@@ -1,7 +1,7 @@
 """The Pythons of this machine, each with a virtual environment that can run the tests.
 
 An environment is made once and kept in the test cache (see `tests.e2e.servers.cached`). It holds what this package and
-its tests need, but not the package: several checkouts may share the cache. `interpreter_with_package` adds the checkout.
+its tests need, but not the package, as several checkouts may share the cache. `interpreter_with_package` adds that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 # This Python runs the tests with the lowest version of each dependency that pyproject.toml allows.
 _WITH_LOWEST = "3.10"
 # The parts of the extra `test` that only linting, type checking, tests of schemas and tests of examples need.
-_NOT_NEEDED = re.compile(r"(jinja2|kubernetes-validate|mypy|pandas|polars|pyarrow|ruff|types-|pandas-stubs)", re.I)
+_NOT_NEEDED = re.compile(r"(jinja2|kubernetes-validate|mypy|pandas|polars|pyarrow|ruff|types-)", re.IGNORECASE)
 # The nested runs use two processes.
 _ADDED = ("pytest-xdist>=3.6",)
 # Prints nothing for a build without the global lock, and fails without ensurepip, which Debian packages separately.
@@ -96,7 +96,10 @@ def interpreter_with_package(python: Interpreter, folder: Path) -> str:
     if python.is_own:
         return sys.executable
     site = next(_environment(python).parents[1].glob("lib/python*/site-packages"))
-    _run(f"Python {python.version} makes no virtual environment", [python.executable, "-m", "venv", "--without-pip", folder])
+    _run(
+        f"Python {python.version} makes no virtual environment",
+        [python.executable, "-m", "venv", "--without-pip", folder],
+    )
     (own_site,) = folder.glob("lib/python*/site-packages")
     (own_site / "checkout.pth").write_text(f"{_ROOT}\nimport site; site.addsitedir({str(site)!r})\n")
     return str(folder / "bin" / "python")
@@ -110,7 +113,7 @@ def _environment(python: Interpreter) -> Path:
         executable = folder / "bin" / "python"
         if not complete:
             _run(f"Python {python.version} makes no virtual environment", [python.executable, "-m", "venv", folder])
-            install = [executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            install = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             _run(f"pip of Python {python.version} cannot install what the tests need", [*install, *requirements])
     return executable
 
@@ -119,17 +122,16 @@ def _requirements(*, lowest: bool) -> list[str]:
     """Return the requirements of this package and of its tests, from pyproject.toml."""
     # By a pattern: tomllib is there from Python 3.11 on.
     text = (_ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    package, test = (
-        [line for block in re.findall(rf"^{key} = \[\n(.*?)^\]", text, re.M | re.S) for line in _quoted(block)]
-        for key in ("dependencies", "test")
-    )
+    package, test = _strings(text, "dependencies"), _strings(text, "test")
     if lowest:
         package = [requirement.replace(">=", "==") for requirement in package]
     return [*package, *(requirement for requirement in test if not _NOT_NEEDED.match(requirement)), *_ADDED]
 
 
-def _quoted(block: str) -> list[str]:
-    return re.findall(r'^\s*"([^"]+)"', block, re.M)
+def _strings(text: str, key: str) -> list[str]:
+    """Return the strings of a list in a TOML document, one of which stands on each line."""
+    (block,) = re.findall(rf"^{key} = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r'^\s*"([^"]+)"', block, re.MULTILINE)
 
 
 def _candidates(minor: str) -> Iterator[str]:
