@@ -102,7 +102,10 @@ def interpreter_with_package(python: Interpreter, folder: Path) -> str:
     )
     (own_site,) = folder.glob("lib/python*/site-packages")
     (own_site / "checkout.pth").write_text(f"{_ROOT}\nimport site; site.addsitedir({str(site)!r})\n")
-    return str(folder / "bin" / "python")
+    executable, command = folder / "bin" / "python", folder / "bin" / "openlineage-pod"
+    command.write_text(f"#!{executable}\nimport sys\nfrom openlineage_pod.cli import main\nsys.exit(main())\n")
+    command.chmod(0o755)
+    return str(executable)
 
 
 def _environment(python: Interpreter) -> Path:
