@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # A Python that this machine does not have is not collected; the report's header names it.
 __test__ = bool(other_interpreters())
 
-# Examples, the bundle, data frames and the end-to-end tests do not depend on the Python that runs the tests, or need more
-# than its environment has. The tests of the exit have each Python as a parameter already.
+# These depend on no version of Python, or need more than the environments have. The tests of the exit have each Python
+# as a parameter already.
 _LEFT_OUT = (
     "tests/e2e",
     "tests/faults",
