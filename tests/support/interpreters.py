@@ -32,7 +32,6 @@ __all__ = [
 MINORS = ("3.10", "3.11", "3.12", "3.13")
 _ROOT = Path(__file__).parents[2]
 _OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-# This Python runs the tests with the lowest version of each dependency that pyproject.toml allows.
 _WITH_LOWEST = "3.10"
 # The parts of the extra `test` that only linting, type checking, tests of schemas and tests of examples need.
 _NOT_NEEDED = re.compile(r"(jinja2|kubernetes-validate|mypy|pandas|polars|pyarrow|ruff|types-)", re.IGNORECASE)
@@ -61,6 +60,11 @@ class Interpreter(NamedTuple):
     def is_own(self) -> bool:
         """Whether this Python runs these tests."""
         return self.minor == _OWN
+
+    @property
+    def has_lowest(self) -> bool:
+        """Whether its environment has the lowest version of each dependency that pyproject.toml allows."""
+        return self.minor == _WITH_LOWEST
 
 
 @functools.cache
@@ -110,7 +114,7 @@ def interpreter_with_package(python: Interpreter, folder: Path) -> str:
 
 def _environment(python: Interpreter) -> Path:
     """Return the Python of the environment in the cache."""
-    requirements = _requirements(lowest=python.minor == _WITH_LOWEST)
+    requirements = _requirements(lowest=python.has_lowest)
     which = f"{zlib.crc32(' '.join([python.executable, *requirements]).encode()):08x}"
     with cached(f"tests-python{python.version}-{which}") as (folder, complete):
         executable = folder / "bin" / "python"
