@@ -49,6 +49,8 @@ for number in range({runs}):
 def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the path of a Python with this package, for each Python of this machine."""
     interpreter: Interpreter = request.param
+    if interpreter.is_own:
+        return sys.executable
     try:
         return interpreter_with_package(interpreter, tmp_path_factory.mktemp(f"python{interpreter.version}-"))
     except UnavailableError as error:

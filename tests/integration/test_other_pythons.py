@@ -1,4 +1,4 @@
-"""The fast tests of the package run by every other Python of the machine, 3.10 with the lowest dependencies."""
+"""The fast tests by every other Python of the machine, and by the oldest with the lowest dependencies."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.e2e.servers import UnavailableError
-from tests.support.interpreters import Interpreter, interpreter_with_package, other_interpreters
+from tests.support.interpreters import Interpreter, interpreter_with_package, interpreters
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_PYTHONS = [python for python in interpreters() if not python.is_own or python.has_lowest]
 # A Python that this machine does not have is not collected; the report's header names it.
-__test__ = bool(other_interpreters())
+__test__ = bool(_PYTHONS)
 
 # These depend on no version of Python, or need more than the environments have. The tests of the exit have each Python
 # as a parameter already.
@@ -44,7 +45,7 @@ _PATIENCE = 900
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("python", other_interpreters(), ids=lambda python: python.version)
+@pytest.mark.parametrize("python", _PYTHONS, ids=lambda python: python.version)
 def test_the_fast_tests(python: Interpreter, tmp_path: Path) -> None:
     """Each test that passes by one Python passes by the others."""
     try:

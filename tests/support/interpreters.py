@@ -25,31 +25,34 @@ __all__ = [
     "Interpreter",
     "interpreter_with_package",
     "interpreters",
-    "other_interpreters",
     "report_header",
 ]
 
 MINORS = ("3.10", "3.11", "3.12", "3.13")
 _ROOT = Path(__file__).parents[2]
 _OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-_WITH_LOWEST = "3.10"
 # The parts of the extra `test` that only linting, type checking, tests of schemas and tests of examples need.
 _NOT_NEEDED = re.compile(r"(jinja2|kubernetes-validate|mypy|pandas|polars|pyarrow|ruff|types-)", re.IGNORECASE)
 # The nested runs use two processes.
 _ADDED = ("pytest-xdist>=3.6",)
-# Prints nothing for a build without the global lock, and fails without ensurepip, which Debian packages separately.
+# Prints nothing for a build without the global lock, and fails without ensurepip, which Debian packages separately. The
+# base of a virtual environment counts, so that all checkouts have the same.
 _PROBE = """
 import ensurepip, sys, sysconfig, venv
 if not sysconfig.get_config_var("Py_GIL_DISABLED"):
-    print(*sys.version_info[:3], sys.executable)
+    print(*sys.version_info[:3], sys._base_executable)
 """
 
 
 class Interpreter(NamedTuple):
-    """A Python of this machine: `version` such as "3.12.1", and the path of its executable."""
+    """A Python of this machine: `version` such as "3.12.1", and the path of its executable.
+
+    `has_lowest`: its environment has the lowest version of each dependency that pyproject.toml allows.
+    """
 
     version: str
     executable: str
+    has_lowest: bool
 
     @property
     def minor(self) -> str:
@@ -61,22 +64,17 @@ class Interpreter(NamedTuple):
         """Whether this Python runs these tests."""
         return self.minor == _OWN
 
-    @property
-    def has_lowest(self) -> bool:
-        """Whether its environment has the lowest version of each dependency that pyproject.toml allows."""
-        return self.minor == _WITH_LOWEST
-
 
 @functools.cache
 def interpreters() -> tuple[Interpreter, ...]:
-    """Return one Python for each minor version that this machine has, the oldest first."""
-    found = (next((python for path in _candidates(minor) if (python := _probe(path, minor))), None) for minor in MINORS)
-    return tuple(python for python in found if python is not None)
-
-
-def other_interpreters() -> tuple[Interpreter, ...]:
-    """Return the Pythons that do not run these tests."""
-    return tuple(python for python in interpreters() if not python.is_own)
+    """Return one Python for each minor version that this machine has, the oldest first; that one has the lowest."""
+    found: list[Interpreter] = []
+    for minor in MINORS:
+        for path in _candidates(minor):
+            if version_and_base := _probe(path, minor):
+                found.append(Interpreter(*version_and_base, has_lowest=not found))
+                break
+    return tuple(found)
 
 
 def report_header() -> str:
@@ -90,15 +88,13 @@ def interpreter_with_package(python: Interpreter, folder: Path) -> str:
     """Return the path of a Python that has this checkout installed, and all that the tests need.
 
     Args:
-        python: the Python. The one that runs these tests is returned as it is.
+        python: the Python.
         folder: an empty folder, for a small virtual environment above the one of the cache.
 
     Raises:
         UnavailableError: The environment cannot be made.
 
     """
-    if python.is_own:
-        return sys.executable
     site = next(_environment(python).parents[1].glob("lib/python*/site-packages"))
     _run(
         f"Python {python.version} makes no virtual environment",
@@ -156,8 +152,8 @@ def _patch(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path.parents[1].name)]
 
 
-def _probe(path: str, minor: str) -> Interpreter | None:
-    """Return the Python at this path, or None: a shim of a version manager may stand for one that is not there."""
+def _probe(path: str, minor: str) -> tuple[str, str] | None:
+    """Return version and executable, or None: a shim of a version manager may stand for a Python that is not there."""
     if not Path(path).is_file():
         return None
     try:
@@ -167,7 +163,7 @@ def _probe(path: str, minor: str) -> Interpreter | None:
     found = re.fullmatch(r"(\d+) (\d+) (\d+) (.+)\n", done.stdout)
     if done.returncode != 0 or found is None or f"{found[1]}.{found[2]}" != minor:
         return None
-    return Interpreter(".".join(found.groups()[:3]), found[4])
+    return ".".join(found.groups()[:3]), found[4]
 
 
 def _run(hint: str, command: list[str | Path]) -> None:
