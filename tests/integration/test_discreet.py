@@ -66,7 +66,7 @@ def key_as(how: str, receiver: Receiver, jobs: Jobs) -> dict[str, str]:
 def test_the_key_goes_to_the_backend_and_nowhere_else(status: int, how: str, receiver: Receiver, jobs: Jobs) -> None:
     """The key is sent as Bearer; a backend that echoes it in its refusal does not get it into the log either."""
     receiver.script({"status": status, "body": f"bad token: Bearer {KEY}"})
-    environ = {**key_as(how, receiver, jobs), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "2", **AIRFLOW_ENV}
+    environ = {**key_as(how, receiver, jobs), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "5", **AIRFLOW_ENV}
     finished = jobs.run(JOB, environ)
     requests = receiver.requests()
     assert requests

@@ -20,8 +20,8 @@ _PYTHONS = [python for python in interpreters() if not python.is_own or python.h
 # A Python that this machine does not have is not collected; the report's header names it.
 __test__ = bool(_PYTHONS)
 
-# These depend on no version of Python, or need more than the environments have. The tests of the exit have each Python
-# as a parameter already.
+# These depend on no version of Python, need more than the environments have, or take too long (garbage). The tests of
+# the exit have each Python as a parameter already.
 _LEFT_OUT = (
     "tests/e2e",
     "tests/faults",
@@ -34,13 +34,13 @@ _LEFT_OUT = (
     "tests/test_examples.py",
     "tests/test_kubernetes_examples.py",
     "tests/integration/test_exit_by_python.py",
+    "tests/integration/test_garbage.py",
     "tests/integration/test_other_pythons.py",
 )
 # It compares with what the newest openlineage-python sends.
 _NOT_BY_THE_LOWEST = "tests/delivery/test_http.py::test_same_request"
 _SELECTED = "not slow and not serial"
 _PROCESSES = "2"
-_ENVIRON = {"OPENLINEAGE_POD_TEST_EXAMPLES": "50"}
 _PATIENCE = 900
 
 
@@ -63,7 +63,7 @@ def test_the_fast_tests(python: Interpreter, tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        env={**_environ(), **_ENVIRON},
+        env=_environ(),
         timeout=_PATIENCE,
     )
     # What went wrong follows the lines of progress.
