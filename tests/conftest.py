@@ -20,6 +20,7 @@ from tests.support import options, specification
 from tests.support.constants import ROOT
 from tests.support.events import SEEN_EVENTS
 from tests.support.harness import Jobs, Receiver
+from tests.support.interpreters import report_header
 from tests.support.replaying import Setting
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # With pytest-xdist the workers run the tests. They have their options from the environment of this process.
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         options.hide()
+
+
+def pytest_report_header() -> str:
+    """Name the Pythons that this machine has, and those that it does not have."""
+    return report_header()
 
 
 @pytest.hookimpl(optionalhook=True)

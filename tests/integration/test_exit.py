@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.harness import by_run, pipe, types
+from tests.support.harness import by_run, pipe, summary, types
 from tests.support.waiting import at_most
 
 if TYPE_CHECKING:
@@ -21,14 +21,6 @@ with lineage_run("short") as run:
     run.add_output("s3://lake/accounts")
 print("done")
 """
-SUMMARY = re.compile(r"at exit not all lineage events were delivered: (.*)")
-
-
-def summary(log: list[str]) -> dict[str, int]:
-    """Return the numbers of the one line at exit, without the zeros."""
-    (line,) = [match for match in map(SUMMARY.search, log) if match]
-    counts = {name: int(count) for count, name in (part.split() for part in line[1].split(", "))}
-    return {name: count for name, count in counts.items() if count}
 
 
 def test_a_short_script_delivers_everything(receiver: Receiver, jobs: Jobs) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.support.receiver import Request, Rule
 
-__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "on_a_thread", "pipe", "printed_events", "types"]
+__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "on_a_thread", "pipe", "printed_events", "summary", "types"]
 
 Event = dict[str, Any]
 Server = TypeVar("Server", bound="socketserver.BaseServer")
@@ -278,6 +278,16 @@ def printed_events(stderr: str) -> list[Event]:
     assert not parts, "the last event is incomplete"
     SEEN_EVENTS.extend(events)
     return events
+
+
+_SUMMARY = re.compile(r"at exit not all lineage events were delivered: (.*)")
+
+
+def summary(log: list[str]) -> dict[str, int]:
+    """Return the numbers of the one line at exit, without the zeros."""
+    (line,) = [match for match in map(_SUMMARY.search, log) if match]
+    counts = {name: int(count) for count, name in (part.split() for part in line[1].split(", "))}
+    return {name: count for name, count in counts.items() if count}
 
 
 def types(events: Sequence[Event]) -> list[str]:
