@@ -40,7 +40,7 @@ def test_our_facets_name_schemas_that_exist() -> None:
     from openlineage_pod.events import facets as spec
 
     resolver = specification.registry().resolver()
-    for definition in [*spec._FACET_VERSIONS, "KubernetesPodRunFacet"]:
+    for definition in [*spec.FACET_VERSIONS, "KubernetesPodRunFacet"]:
         url = str(spec.facet(definition)["_schemaURL"])
         assert resolver.lookup(url).contents
     assert resolver.lookup(spec.EVENT_SCHEMA_URL).contents

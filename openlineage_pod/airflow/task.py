@@ -88,7 +88,7 @@ class TaskReader:
             LeftAloneError: The values come from another task, so that only the running task knows them.
 
         """
-        if not self.is_mapped or self.task._expand_input_attr != "expand_input":  # Airflow has no public name for it
+        if not self.is_mapped or self.task._expand_input_attr != "expand_input":  # noqa: SLF001  it has no public name
             return None
         values = self.task.expand_input.value
         if isinstance(values, dict):

@@ -59,16 +59,16 @@ class ParentContext(NamedTuple):
 
     def to_facet(self) -> dict[str, object]:
         """Return the `parent` run facet, JSON-ready, for the events of a child of this run."""
-        return facet("ParentRunFacet", **self._node(), root=(self.root or self)._node())
+        return facet("ParentRunFacet", **_node(self), root=_node(self.root or self))
 
     def to_env(self) -> dict[str, str]:
         """Return the variables that tell a child process that this run is its parent, in every form in use."""
         root = self.root or self
-        context = {"parent": {**self._node(), "root": root._node()}}
+        context = {"parent": {**_node(self), "root": _node(root)}}
         return {
             environment.CONTEXT: json.dumps(context, separators=(",", ":")),
-            environment.PARENT_ID: self._joined(),
-            environment.ROOT_PARENT_ID: root._joined(),
+            environment.PARENT_ID: _joined(self),
+            environment.ROOT_PARENT_ID: _joined(root),
             **_PARENT.of(self),
             **_ROOT.of(root),
         }
@@ -80,14 +80,16 @@ class ParentContext(NamedTuple):
         """
         return {**without_own(base), **self.to_env()}
 
-    def _node(self) -> dict[str, object]:
-        job: dict[str, object] = {"namespace": self.job_namespace, "name": self.job_name}
-        if self.job_facets:
-            job["facets"] = {key: complete_facet(key, dict(fields)) for key, fields in self.job_facets.items()}
-        return {"run": {"runId": self.run_id}, "job": job}
 
-    def _joined(self) -> str:
-        return f"{self.job_namespace}/{self.job_name}/{self.run_id}"
+def _node(run: ParentContext) -> dict[str, object]:
+    job: dict[str, object] = {"namespace": run.job_namespace, "name": run.job_name}
+    if run.job_facets:
+        job["facets"] = {key: complete_facet(key, dict(fields)) for key, fields in run.job_facets.items()}
+    return {"run": {"runId": run.run_id}, "job": job}
+
+
+def _joined(run: ParentContext) -> str:
+    return f"{run.job_namespace}/{run.job_name}/{run.run_id}"
 
 
 class _Parts(NamedTuple):

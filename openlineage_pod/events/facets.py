@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["EVENT_SCHEMA_URL", "PRODUCER", "__version__", "complete_facet", "facet", "is_facet"]
+__all__ = ["EVENT_SCHEMA_URL", "FACET_VERSIONS", "PRODUCER", "__version__", "complete_facet", "facet", "is_facet"]
 
 __version__ = "0.1.0"
 
@@ -19,8 +19,7 @@ PRODUCER = f"{_PROJECT}/tree/v{__version__}"
 
 EVENT_SCHEMA_URL = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
 
-# The versions of the facet schemas that we write (https://openlineage.io/spec/facets/).
-_FACET_VERSIONS = {
+FACET_VERSIONS = {
     "ColumnLineageDatasetFacet": "1-2-0",
     "ErrorMessageRunFacet": "1-0-1",
     "InputStatisticsInputDatasetFacet": "1-0-0",
@@ -30,6 +29,7 @@ _FACET_VERSIONS = {
     "SchemaDatasetFacet": "1-2-0",
     "TagsRunFacet": "1-0-0",
 }
+"""The versions of the facet schemas that we write (https://openlineage.io/spec/facets/)."""
 
 # Facets that others may send us without saying where their schema is.
 _BY_KEY = {"jobType": "JobTypeJobFacet", "parent": "ParentRunFacet", "errorMessage": "ErrorMessageRunFacet"}
@@ -39,7 +39,7 @@ def _schema_url(definition: str) -> str:
     if definition == "KubernetesPodRunFacet":
         file = f"{_PROJECT}/blob/v{__version__}/openlineage_pod/schemas/KubernetesPodRunFacet.json"
     else:
-        file = f"{_SPEC}/facets/{_FACET_VERSIONS[definition]}/{definition}.json"
+        file = f"{_SPEC}/facets/{FACET_VERSIONS[definition]}/{definition}.json"
     return f"{file}#/$defs/{definition}"
 
 

@@ -96,15 +96,15 @@ class Airflow:
     """A running Airflow."""
 
     def __init__(self, api: Api, home: Path) -> None:
-        self._api = api
+        self.api = api
         self._home = home
 
     def trigger(self, dag: str, conf: Mapping[str, Any] | None = None) -> DagRun:
         """Start a run of a DAG."""
         # Without a date there is no data interval, and without that Data.Rentgen takes none of the run's events.
         date = datetime.now(timezone.utc).isoformat()
-        run = self._api.post(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": date, "conf": conf or {}})
-        return DagRun(self._api, self._home / "logs", dag, run["dag_run_id"])
+        run = self.api.post(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": date, "conf": conf or {}})
+        return DagRun(self.api, self._home / "logs", dag, run["dag_run_id"])
 
     def scheduler_log(self, dag: str) -> str:
         """Return what the scheduler says of a DAG."""
@@ -113,13 +113,13 @@ class Airflow:
 
     def broken_files(self) -> list[str]:
         """Return what is wrong with DAG files that cannot be imported."""
-        return [error["stack_trace"] for error in self._api.get("/api/v2/importErrors")["import_errors"]]
+        return [error["stack_trace"] for error in self.api.get("/api/v2/importErrors")["import_errors"]]
 
     def knows(self, dags: Sequence[str]) -> bool:
         """Say whether it has read the files of these DAGs."""
         broken = self.broken_files()
         assert not broken, "\n".join(broken)
-        return set(dags) <= {dag["dag_id"] for dag in self._api.get("/api/v2/dags", limit=100)["dags"]}
+        return set(dags) <= {dag["dag_id"] for dag in self.api.get("/api/v2/dags", limit=100)["dags"]}
 
 
 def settings(home: Path, dags: Path, port: int) -> dict[str, str]:
@@ -186,7 +186,7 @@ def airflow(dags: Path, environ: Mapping[str, str]) -> Iterator[Airflow]:
         running = Airflow(Api(api.url, api.get("/auth/token")["access_token"]), home)
 
         def healthy() -> bool:
-            health = running._api.get("/api/v2/monitor/health")
+            health = running.api.get("/api/v2/monitor/health")
             return all(health[part]["status"] == "healthy" for part in _HEALTHY)
 
         wait_until(healthy, "all of Airflow is healthy", every=0.5)

@@ -236,7 +236,7 @@ def test_backend_that_is_not_well_at_the_end(
     url = refused if backend == "refuses" else receiver.url
     relay = start_relay(jobs, spool, {"OPENLINEAGE_URL": url, "OPENLINEAGE_POD_GRACE_PERIOD": "2"})
     if backend == "refuses":
-        wait_until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has tried")
+        wait_until(lambda: "events wait in" in relay.stderr.read_text(), "the relay has tried")
     else:
         receiver.requests(at_least=1)
     asked = time.monotonic()
@@ -255,7 +255,7 @@ def test_outage(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     receiver.script({"status": 503})
     relay = start_relay(jobs, spool, receiver.environ)
     leave(spool, 1, 2)
-    wait_until(lambda: "events wait in" in relay._stderr.read_text(), "the relay has told of it")
+    wait_until(lambda: "events wait in" in relay.stderr.read_text(), "the relay has told of it")
     # It asks six times at the most before it gives up for a moment: by then it has done so once more.
     receiver.requests(at_least=len(receiver.requests()) + 7)
     receiver.script()

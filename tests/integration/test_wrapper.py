@@ -553,7 +553,7 @@ def test_last_chance_before_the_kill(refused: str, jobs: Jobs) -> None:
     job.wait_for("READY")
     asked = time.monotonic()
     job.signal(signal.SIGTERM)
-    wait_until(lambda: job._stderr.read_text().count("OPENLINEAGE_POD_EVENT ") == 2, "both events are printed")
+    wait_until(lambda: job.stderr.read_text().count("OPENLINEAGE_POD_EVENT ") == 2, "both events are printed")
     assert time.monotonic() - asked < at_most(4)
     command = child_of(job.pid)
     job.signal(signal.SIGKILL)
@@ -583,7 +583,7 @@ def test_signal_that_the_command_ignores_by_inheritance(receiver: Receiver, jobs
     for _ in range(2):  # a SIGKILL would come after the first one
         job.signal(signal.SIGUSR1)
         job.wait_for("ON")
-        job._read = b""
+        job.forget()
     assert job.finish(b"\n").returncode == 7
     assert ends(receiver.events()[-1]) == ("FAIL", "the command exited with 7")
 

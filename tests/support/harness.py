@@ -153,12 +153,12 @@ def on_a_thread(server: Server) -> Iterator[Server]:
 
 
 class Job:
-    """A job's process. Its stderr goes to a file, so that no test stops a job by not reading."""
+    """A job's process. Its stderr goes to the file `stderr`, so that no test stops a job by not reading."""
 
     def __init__(self, command: Sequence[str], directory: Path, environ: Mapping[str, str], stderr: Any = None) -> None:
-        self._stderr = directory / f"stderr-{time.monotonic_ns()}"
+        self.stderr = directory / f"stderr-{time.monotonic_ns()}"
         self._started = time.monotonic()
-        with self._stderr.open("wb") as file:
+        with self.stderr.open("wb") as file:
             self._process = subprocess.Popen(
                 command,
                 cwd=directory,
@@ -177,8 +177,12 @@ class Job:
         while f"{marker}\n".encode() not in self._read:
             readable, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
             text = os.read(stdout.fileno(), 65536) if readable else b""
-            assert text, f"{marker!r} was never printed; stdout: {self._read!r}, stderr: {self._stderr.read_text()}"
+            assert text, f"{marker!r} was never printed; stdout: {self._read!r}, stderr: {self.stderr.read_text()}"
             self._read += text
+
+    def forget(self) -> None:
+        """Have `wait_for` wait for lines that the job prints from now on."""
+        self._read = b""
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
@@ -190,7 +194,7 @@ class Job:
         return Finished(
             self._process.returncode,
             (self._read + stdout).decode(),
-            self._stderr.read_bytes().decode("utf-8", "backslashreplace"),
+            self.stderr.read_bytes().decode("utf-8", "backslashreplace"),
             time.monotonic() - self._started,
         )
 
@@ -224,7 +228,10 @@ class Jobs:
     ) -> Job:
         """Start the script; `prefix` is a command that starts a command, `options` are the interpreter's own."""
         script = self.file(name, source)
-        command = [*prefix, sys.executable, *options, str(script)]
+        return self.launch([*prefix, sys.executable, *options, str(script)], environ, stderr)
+
+    def launch(self, command: Sequence[str], environ: Mapping[str, str] | None = None, stderr: Any = None) -> Job:
+        """Start any command, which ends with the test."""
         job = Job(command, self.directory, {**self.base_environ(), **(environ or {})}, stderr)
         self._started.append(job)
         return job

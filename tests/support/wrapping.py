@@ -13,14 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.harness import Job
 from tests.support.processes import child_of
 from tests.support.waiting import HANGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.support.harness import Event, Finished, Jobs
+    from tests.support.harness import Event, Finished, Job, Jobs
 
 __all__ = [
     "ADDED",
@@ -90,9 +89,7 @@ def stop(relay: Job) -> Finished:
 
 def started(jobs: Jobs, command: Sequence[str], environ: Mapping[str, str] | None = None, stderr: Any = None) -> Job:
     """Start any command, which ends with the test."""
-    job = Job(command, jobs.directory, {**jobs.base_environ(), **(environ or {})}, stderr)
-    jobs._started.append(job)
-    return job
+    return jobs.launch(command, environ, stderr)
 
 
 def run(jobs: Jobs, *command: str, stdin: bytes = b"", **how: Any) -> Finished:

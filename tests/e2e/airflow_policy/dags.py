@@ -51,7 +51,7 @@ def _pod(operator: Any, context: Any) -> None:
 
 
 def _container(operator: Any, context: Any) -> None:
-    variables = {**operator.environment, **operator._private_environment}
+    variables = {**operator.environment, **operator._private_environment}  # noqa: SLF001  Airflow has no public name for it
     _written(context, [{"name": name, "value": str(value)} for name, value in variables.items()])
 
 
@@ -73,7 +73,7 @@ class HostileOperator(KubernetesPodOperator):
 
     @property
     def env_vars(self) -> Any:
-        if sys._getframe(1).f_globals["__name__"].startswith("openlineage_pod.airflow."):
+        if sys._getframe(1).f_globals["__name__"].startswith("openlineage_pod.airflow."):  # noqa: SLF001
             raise RuntimeError("look away:\nsecond line")
         return self.__dict__.get("_env_vars")
 
