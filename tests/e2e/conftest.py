@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.e2e import podman as containers
-from tests.e2e import servers
+from tests.e2e import programs, servers
 from tests.e2e.consumers import Marquez, Rentgen
 from tests.e2e.consumers import entry as open_entry
 from tests.e2e.pods import Names
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker of the tests with OpenMetadata."""
+    config.addinivalue_line("markers", "openmetadata: needs OpenMetadata's connector, which is installed")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[PostgreSQL]:
     """Return a running PostgreSQL."""
@@ -49,7 +54,9 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
 @pytest.fixture(scope="session")
 def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
     """Return the addresses of a running Data.Rentgen and of the Kafka that it reads."""
-    yield from _running(servers.data_rentgen(cluster))
+    with skipping():
+        python = programs.data_rentgen()
+    yield from _running(servers.data_rentgen(cluster, python))
 
 
 @pytest.fixture(scope="session")
@@ -93,9 +100,10 @@ def scene(entry: Entry, namespace: str) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="session")
-def dbt() -> Iterator[Path]:
+def dbt() -> Path:
     """Return the folder with the programs `dbt` and `dbt-ol`."""
-    yield from _running(servers.dbt())
+    with skipping():
+        return programs.dbt()
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ that images and pods have their own names in it. It has nothing to do with a pod
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.e2e.servers import UnavailableError, cached, wait_until
+from tests.e2e.venvs import pip_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -219,7 +220,8 @@ def running() -> Iterator[Podman]:
     if missing:
         debian = "apt-get install podman runc catatonit debootstrap gcc libc6-dev"
         raise UnavailableError(f"not on PATH: {', '.join(missing)}; on Debian: {debian}")
-    with cached("podman-bookworm") as (store, complete):
+    wanted = zlib.crc32(repr(_PACKAGES).encode())  # other packages make another store
+    with cached(f"podman-bookworm-{wanted:08x}") as (store, complete):
         podman = Podman(store)
         if not complete:
             for image, packages in _PACKAGES.items():
@@ -255,12 +257,7 @@ def _last_line(text: str) -> str:
 
 
 def _pip_conf() -> str:
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    options = {}
-    for line in sorted(listed, key=lambda line: line.startswith(":env:")):  # the environment has the last word
-        key, _, value = line.partition("=")
-        options[key.rpartition(".")[2]] = ast.literal_eval(value)
+    options = pip_options()
     return "\n".join(["[global]", *(f"{name} = {options[name]}" for name in _PIP_OPTIONS if name in options)])
 
 
