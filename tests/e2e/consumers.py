@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Event = dict[str, Any]
 
 # Data.Rentgen reads from Kafka in its own time.
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class Seen(NamedTuple):

@@ -36,8 +36,8 @@ PYTHON_BASE = "localhost/pybase:bookworm"
 _PACKAGES = {BASE: (), PYTHON_BASE: ("python3", "python3-venv")}
 # gcc is for the bundle, which goes into an image.
 _PROGRAMS = ("podman", "runc", "catatonit", "debootstrap", "gcc")
-_TIMEOUT = 120.0
-_BUILD_TIMEOUT = 600.0
+_TIMEOUT = 300.0
+_BUILD_TIMEOUT = 900.0
 
 # Limits that need no privilege to raise, the network of the host, and nothing of systemd. JSON strings are TOML's.
 _CONTAINERS_CONF = """

@@ -73,7 +73,7 @@ class Api:
             session.trust_env = False
             if self._token:
                 session.headers["Authorization"] = f"Bearer {self._token}"
-            return session.request(method, f"{self.url}{path}", timeout=30, **arguments)
+            return session.request(method, f"{self.url}{path}", timeout=90, **arguments)
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the JSON of an answer that must be a success."""
@@ -380,7 +380,7 @@ def _java(megabytes: int) -> list[str]:
     return [java, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Xmx{megabytes}m"]
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """Return the folder for what is made once and kept."""
     folder = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "openlineage-pod")
     folder.mkdir(parents=True, exist_ok=True)
@@ -393,8 +393,9 @@ def cached(name: str) -> Iterator[tuple[Path, bool]]:
 
     One process at a time: two test runs may want to fill it together.
     """
-    folder, done = cache() / name, cache() / f"{name}.complete"
-    with (cache() / f"{name}.lock").open("w") as lock:
+    cache = cache_folder()
+    folder, done = cache / name, cache / f"{name}.complete"
+    with (cache / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         complete = done.exists() and folder.is_dir()
         if not complete:

@@ -50,7 +50,7 @@ class Dbt:
         self.database = f"duckdb://{folder}/fees.duckdb"
         shutil.copytree(PROJECT, self.project)
         seed = ["dbt", "seed", "--quiet"]
-        subprocess.run(seed, env={**os.environ, **self._environ}, cwd=self.project, check=True, timeout=120)
+        subprocess.run(seed, env={**os.environ, **self._environ}, cwd=self.project, check=True, timeout=360)
 
     def run(self, **environ: str) -> Finished:
         """Build all models."""

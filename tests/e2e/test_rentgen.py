@@ -26,7 +26,7 @@ pytestmark = pytest.mark.rentgen
 
 STATUSES = {"COMPLETE": "SUCCEEDED", "FAIL": "FAILED", "ABORT": "KILLED"}
 # It reads from Kafka in its own time.
-READ_TIMEOUT = 30.0
+READ_TIMEOUT = 120.0
 
 each_end = pytest.mark.parametrize("end", ENDS)
 each_transport = pytest.mark.parametrize("transport", ["http", "kafka"])

@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import sys
 import zlib
+from functools import cache
 from typing import TYPE_CHECKING
 
-from tests.e2e.servers import UnavailableError, cache, cached
+from tests.e2e.servers import UnavailableError, cache_folder, cached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,6 +93,7 @@ def find_python(*versions: str) -> str | None:
     return None
 
 
+@cache
 def pip_options() -> Mapping[str, str]:
     """Return pip's options on this machine, from its files and from the environment, which has the last word."""
     command = [sys.executable, "-m", "pip", "config", "list"]
@@ -123,7 +125,7 @@ def _uv() -> Path:
 def _uv_environ() -> dict[str, str]:
     options = pip_options()
     own = {
-        "UV_CACHE_DIR": str(cache() / "uv"),
+        "UV_CACHE_DIR": str(cache_folder() / "uv"),
         "UV_COMPILE_BYTECODE_TIMEOUT": "0",
         "UV_HTTP_TIMEOUT": "180",
         "UV_INDEX_STRATEGY": "unsafe-best-match",  # as pip does: the best version of all indexes
