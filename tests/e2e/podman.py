@@ -192,7 +192,9 @@ class Container:
 
     def wait_for(self, line: str) -> None:
         """Return as soon as it has printed the line."""
-        wait_until(lambda: line in self.logs()[0].splitlines(), f"{self.name} prints {line}", seconds=_TIMEOUT)
+        wait_until(
+            lambda: line in self.logs()[0].splitlines(), f"{self.name} prints {line}", seconds=_TIMEOUT, every=0.2
+        )
 
 
 class Pod:
