@@ -1,7 +1,7 @@
 """Real servers for the end-to-end tests, on free loopback ports, with their data in folders that vanish with them.
 
-What is downloaded (Java archives, the virtual environment of Data.Rentgen) is kept in a cache outside the source tree,
-`$OPENLINEAGE_POD_TEST_CACHE` or `~/.cache/openlineage-pod`.
+What is downloaded (the jars of Kafka, virtual environments, the base images of podman) is kept in a cache outside the
+source tree, `$OPENLINEAGE_POD_TEST_CACHE` or `~/.cache/openlineage-pod`.
 """
 
 from __future__ import annotations
