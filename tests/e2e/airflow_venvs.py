@@ -6,13 +6,10 @@ This package is not part of what is cached, for it changes: `installed_package` 
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-import zlib
 from pathlib import Path
 
-from tests.e2e.servers import UnavailableError, cached
+from tests.e2e import venvs
+from tests.support.cache import UnavailableError
 
 _PROJECT = Path(__file__).parents[2]
 
@@ -69,42 +66,15 @@ _PYTHONS = {"3": ("3.12", "3.11", "3.13", "3.10"), "2": ("3.11", "3.12", "3.10")
 
 def airflow_python(series: str) -> Path:
     """Return the Python of a virtual environment with Airflow of the series "3" or "2", and without this package."""
-    requirements = _REQUIREMENTS[series].split()
-    version = requirements[0].partition("==")[2]
-    base, python_version = _base(series)
-    which = f"{zlib.crc32(' '.join(requirements).encode()):08x}"  # other requirements make another environment
-    with cached(f"airflow-{version}-python{python_version}-{which}") as (folder, complete):
-        python = folder / "bin" / "python"
-        if not complete:
-            _run(f"Python {python_version} makes no virtual environment", [base, "-m", "venv", str(folder)])
-            install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            hint = f"pip cannot install Airflow {version}, let it reach a package index"
-            _run(hint, [*install, *requirements])
-    return python
+    base = venvs.find_python(*_PYTHONS[series])
+    if base is None:
+        names = " or ".join(f"python{version}" for version in _PYTHONS[series])
+        raise UnavailableError(f"Airflow {series} needs {names} on PATH")
+    return venvs.environment(f"airflow-{series}", _REQUIREMENTS[series].split(), base=base)
 
 
 def installed_package(python: Path, folder: Path) -> Path:
     """Install this package into a new folder for PYTHONPATH; what it depends on comes with Airflow."""
     target = folder / "site"
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    _run("pip cannot build this package, let it reach a package index", [*command, "--target", str(target), _PROJECT])
+    venvs.install(python, "--no-deps", "--target", target, str(_PROJECT))
     return target
-
-
-def _base(series: str) -> tuple[str, str]:
-    """Return a Python that this Airflow runs on, and its version."""
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for version in _PYTHONS[series]:
-        found = sys.executable if version == own else shutil.which(f"python{version}")
-        # A shim of a version manager may stand for a Python that is not there.
-        if found and subprocess.run([found, "--version"], check=False, capture_output=True).returncode == 0:
-            return found, version
-    names = " or ".join(f"python{version}" for version in _PYTHONS[series])
-    raise UnavailableError(f"Airflow {series} needs {names} on PATH")
-
-
-def _run(hint: str, command: list[str | Path]) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UnavailableError(f"{hint}: {lines[0]}")

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.e2e import podman as containers
-from tests.e2e import servers
+from tests.e2e import programs, servers
 from tests.e2e.consumers import Marquez, Rentgen
 from tests.e2e.consumers import entry as open_entry
 from tests.e2e.pods import Names
 from tests.e2e.scene import Scene
 from tests.support import options
+from tests.support.cache import UnavailableError
 from tests.support.constants import ROOT
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
 @pytest.fixture(scope="session")
 def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
     """Return the addresses of a running Data.Rentgen and of the Kafka that it reads."""
-    yield from _running(servers.data_rentgen(cluster))
+    with skipping():
+        python = programs.data_rentgen()
+    yield from _running(servers.data_rentgen(cluster, python))
 
 
 @pytest.fixture(scope="session")
@@ -91,9 +94,10 @@ def scene(entry: Entry, namespace: str) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="session")
-def dbt() -> Iterator[Path]:
+def dbt() -> Path:
     """Return the folder with the programs `dbt` and `dbt-ol`."""
-    yield from _running(servers.dbt())
+    with skipping():
+        return programs.dbt()
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +130,7 @@ def skipping() -> Iterator[None]:
     """Skip the test if the block asks for what cannot be had on this machine."""
     try:
         yield
-    except servers.UnavailableError as error:
+    except UnavailableError as error:
         pytest.skip(str(error))
 
 

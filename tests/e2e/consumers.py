@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from urllib.parse import quote
 
 from openlineage_pod.events.facets import PRODUCER
 from tests.e2e.servers import LOOPBACK, Api
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Event = dict[str, Any]
 
 # Data.Rentgen reads from Kafka in its own time.
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class Seen(NamedTuple):
@@ -66,13 +67,15 @@ class Marquez:
 
     def __init__(self, api: Api) -> None:
         self.api = api
+        self._namespaces: dict[str, str] = {}
 
     def send(self, event: Mapping[str, Any]) -> None:
+        self._namespaces[event["run"]["runId"]] = event["job"]["namespace"]
         self.api.post("/api/v1/lineage", event)
 
     def run(self, run_id: str) -> Seen | None:
         answer = self.api.request("GET", f"/api/v1/jobs/runs/{run_id}")
-        if not answer.ok:
+        if not answer.ok or run_id not in self._namespaces:
             return None
         run = answer.json()
         job = self._job(run_id)
@@ -88,7 +91,9 @@ class Marquez:
         )
 
     def _job(self, run_id: str) -> Any:
-        jobs = self.api.get("/api/v1/jobs", limit=1000)["jobs"]
+        # Those of the namespace alone: to list all jobs takes the longer the more tests have run.
+        path = f"/api/v1/namespaces/{quote(self._namespaces[run_id], safe='')}/jobs"
+        jobs = self.api.get(path, limit=1000)["jobs"]
         return next((job for job in jobs if run_id in [run["id"] for run in job["latestRuns"] or ()]), None)
 
 
@@ -172,7 +177,7 @@ class Entry:
             seen = [consumer.run(run_id) for consumer in self.consumers]
             return all(each is not None and each.state == state for each in seen)
 
-        wait_until(all_say_so, f"every consumer knows run {run_id} as {state}", seconds=PATIENCE, every=0.5)
+        wait_until(all_say_so, f"every consumer knows run {run_id} as {state}", seconds=PATIENCE, every=0.2)
         return [seen for consumer in self.consumers if (seen := consumer.run(run_id))]
 
     def show(self, event: Event) -> None:
@@ -194,7 +199,7 @@ class Entry:
             return expected if consumer.keeps_messages else expected._replace(message=None)
 
         with suppress(AssertionError):  # the one below says what differs
-            wait_until(lambda: not wrong(), "", seconds=PATIENCE, every=0.5)
+            wait_until(lambda: not wrong(), "", seconds=PATIENCE, every=0.2)
         differing = wrong()
         assert not differing, f"{differing} is not {expected}"
 

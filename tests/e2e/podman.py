@@ -8,13 +8,13 @@ that images and pods have their own names in it. It has nothing to do with a pod
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.e2e.servers import UnavailableError, cached
+from tests.e2e.venvs import pip_options
+from tests.support.cache import UnavailableError, cached
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ PYTHON_BASE = "localhost/pybase:bookworm"
 _PACKAGES = {BASE: (), PYTHON_BASE: ("python3", "python3-venv")}
 # gcc is for the bundle, which goes into an image.
 _PROGRAMS = ("podman", "runc", "catatonit", "debootstrap", "gcc")
-_TIMEOUT = 120.0
-_BUILD_TIMEOUT = 600.0
+_TIMEOUT = 300.0
+_BUILD_TIMEOUT = 900.0
 
 # Limits that need no privilege to raise, the network of the host, and nothing of systemd. JSON strings are TOML's.
 _CONTAINERS_CONF = """
@@ -192,7 +193,9 @@ class Container:
 
     def wait_for(self, line: str) -> None:
         """Return as soon as it has printed the line."""
-        wait_until(lambda: line in self.logs()[0].splitlines(), f"{self.name} prints {line}", seconds=_TIMEOUT)
+        wait_until(
+            lambda: line in self.logs()[0].splitlines(), f"{self.name} prints {line}", seconds=_TIMEOUT, every=0.2
+        )
 
 
 class Pod:
@@ -220,7 +223,8 @@ def running() -> Iterator[Podman]:
     if missing:
         debian = "apt-get install podman runc catatonit debootstrap gcc libc6-dev"
         raise UnavailableError(f"not on PATH: {', '.join(missing)}; on Debian: {debian}")
-    with cached("podman-bookworm") as (store, complete):
+    wanted = zlib.crc32(repr(_PACKAGES).encode())  # other packages make another store
+    with cached(f"podman-bookworm-{wanted:08x}") as (store, complete):
         podman = Podman(store)
         if not complete:
             for image, packages in _PACKAGES.items():
@@ -256,12 +260,7 @@ def _last_line(text: str) -> str:
 
 
 def _pip_conf() -> str:
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    options = {}
-    for line in sorted(listed, key=lambda line: line.startswith(":env:")):  # the environment has the last word
-        key, _, value = line.partition("=")
-        options[key.rpartition(".")[2]] = ast.literal_eval(value)
+    options = pip_options()
     return "\n".join(["[global]", *(f"{name} = {options[name]}" for name in _PIP_OPTIONS if name in options)])
 
 

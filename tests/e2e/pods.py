@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-_JOB_TIMEOUT = 60.0
+_JOB_TIMEOUT = 180.0
 # What a container has from its image; and nothing of the proxies of this machine, the servers are on this one.
 _OF_THE_IMAGE = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 

@@ -1,12 +1,11 @@
 """Real servers for the end-to-end tests, on free loopback ports, with their data in folders that vanish with them.
 
-What is downloaded (Java archives, the virtual environment of Data.Rentgen) is kept in a cache outside the source tree,
-`$OPENLINEAGE_POD_TEST_CACHE` or `~/.cache/openlineage-pod`.
+What is downloaded (the jars of Kafka, virtual environments, the base images of podman) is kept in a cache outside the
+source tree, `$OPENLINEAGE_POD_TEST_CACHE` or `~/.cache/openlineage-pod`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -14,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import requests
 
 from tests.support import options
+from tests.support.cache import UnavailableError, cached
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -31,12 +30,8 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 STOP_TIMEOUT = 30.0
 
-_MARQUEZ = ("io.github.marquezproject", "marquez-api", "0.51.1")
 _KAFKA = ("org.apache.kafka", "kafka_2.13", "3.9.1")
-_RENTGEN = "0.7.2"
-_RENTGEN_EXTRAS = ("server", "consumer", "http2kafka", "postgres")
 RENTGEN_TOPIC = "input.runs"
-_DBT = ("dbt-core==1.10.23", "dbt-duckdb==1.10.1", "openlineage-dbt==1.54.0")
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -46,10 +41,6 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   </dependencies>
 </project>
 """
-
-
-class UnavailableError(Exception):
-    """A server cannot be had on this machine; the message says in one line how to get it."""
 
 
 class Api:
@@ -65,7 +56,7 @@ class Api:
             session.trust_env = False
             if self._token:
                 session.headers["Authorization"] = f"Bearer {self._token}"
-            return session.request(method, f"{self.url}{path}", timeout=30, **arguments)
+            return session.request(method, f"{self.url}{path}", timeout=90, **arguments)
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the JSON of an answer that must be a success."""
@@ -223,11 +214,12 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 @contextmanager
 def marquez(cluster: PostgreSQL) -> Iterator[Api]:
-    """Run Marquez on a database of its own in `cluster`."""
-    jars = options.MARQUEZ_JARS
+    """Run Marquez on a database of its own in `cluster`, and check at the end that no test has damaged it."""
+    variable, jars = options.MARQUEZ_JARS_VARIABLE, options.MARQUEZ_JARS
     if not jars:
-        hint = f"set {options.MARQUEZ_JARS_VARIABLE} to a folder with the jars of Marquez and its dependencies"
-        jars = str(_jars_from_maven(_MARQUEZ, "marquez", hint))
+        raise UnavailableError(f"set {variable} to a folder with the jars of Marquez and of all that it needs")
+    folder_of_jars = Path(jars).resolve()  # the server runs in another folder
+    assert list(folder_of_jars.glob("marquez-api*.jar")), f"{variable}={jars}: there is no marquez-api*.jar"
     port, admin_port = free_ports(2)
 
     def connector(port: int) -> dict[str, Any]:
@@ -250,17 +242,29 @@ def marquez(cluster: PostgreSQL) -> Iterator[Api]:
     with temporary_folder() as folder:
         # JSON is YAML.
         (folder / "marquez.yml").write_text(json.dumps(configuration))
-        command = [*_java(512), "-cp", f"{jars}/*", "marquez.MarquezApp", "server", "marquez.yml"]
+        command = [*_java(256), "-cp", f"{folder_of_jars}/*", "marquez.MarquezApp", "server", "marquez.yml"]
         with serving(command, lambda: api.answers("/api/v1/namespaces"), folder=folder, log="marquez.log"):
             yield api
+            _assert_readable(api)
+
+
+def _assert_readable(marquez: Api) -> None:
+    """Fail if Marquez no longer lists what it holds.
+
+    It stores some names that it refuses to read back. One of these breaks its lists for everybody, for good.
+    """
+    for path in ("/api/v1/namespaces", "/api/v1/jobs"):
+        answer = marquez.request("GET", path, params={"limit": 1000})
+        assert answer.status_code == requests.codes.ok, (
+            f"after the tests, Marquez answers {answer.status_code} to GET {path}, because a test has sent a name "
+            f"that Marquez cannot read back: {answer.text[:500]}"
+        )
 
 
 @contextmanager
 def kafka() -> Iterator[str]:
     """Run a single Kafka broker that is its own controller, and give its `host:port`."""
-    jars = _jars_from_maven(
-        _KAFKA, "kafka", f"let Maven reach a repository or fill the cache ({options.CACHE}) elsewhere"
-    )
+    jars = _kafka_jars()
     port, controller_port = free_ports(2)
     with temporary_folder() as folder:
         properties = {
@@ -301,9 +305,14 @@ class DataRentgen(NamedTuple):
 
 
 @contextmanager
-def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
-    """Run Data.Rentgen: the consumer of its Kafka topic, the server for readers, and the HTTP entry."""
-    python = str(_rentgen_python())
+def data_rentgen(cluster: PostgreSQL, python: Path) -> Iterator[DataRentgen]:
+    """Run Data.Rentgen: the consumer of its Kafka topic, the server for readers, and the HTTP entry.
+
+    Args:
+        cluster: has a database of its own for it.
+        python: has Data.Rentgen installed.
+
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
         broker = stack.enter_context(kafka())
@@ -321,12 +330,12 @@ def data_rentgen(cluster: PostgreSQL) -> Iterator[DataRentgen]:
             f"{prefix}SERVER__STATIC_FILES__ENABLED": "false",
         }
         for step in (["db.migrations", "upgrade", "head"], ["db.scripts.create_partitions"]):
-            _succeed([python, "-m", f"data_rentgen.{step[0]}", *step[1:]], cwd=folder, env=env)
+            _succeed([str(python), "-m", f"data_rentgen.{step[0]}", *step[1:]], cwd=folder, env=env)
         urls = {}
         ports = free_ports(3)
         for service, port in zip(("consumer", "server", "http2kafka"), ports, strict=True):
             urls[service] = f"http://{LOOPBACK}:{port}"
-            command = [python, "-m", f"data_rentgen.{service}", "--host", LOOPBACK, "--port", str(port)]
+            command = [str(python), "-m", f"data_rentgen.{service}", "--host", LOOPBACK, "--port", str(port)]
             ready = _pinged(urls[service])
             stack.enter_context(serving(command, ready, folder=folder, log=f"{service}.log", env=env))
         login = {"grant_type": "password", "username": "e2e", "password": "any"}
@@ -354,41 +363,24 @@ def _java(megabytes: int) -> list[str]:
     return [java, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Xmx{megabytes}m"]
 
 
-@contextmanager
-def cached(name: str) -> Iterator[tuple[Path, bool]]:
-    """Give a folder of the cache and whether it is complete; what the block puts into it counts if it succeeds.
-
-    One process at a time: two test runs may want to fill it together.
-    """
-    cache = options.CACHE
-    cache.mkdir(parents=True, exist_ok=True)
-    folder, done = cache / name, cache / f"{name}.complete"
-    with (cache / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        complete = done.exists() and folder.is_dir()
-        if not complete:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-        yield folder, complete
-        done.touch()
-
-
 def _succeed(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, env=env)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done.stdout
 
 
-def _jars_from_maven(artefact: tuple[str, str, str], name: str, hint: str) -> Path:
-    """Return the folder of the cache with the artefact and all that it needs at run time."""
-    with cached(f"{name}-{artefact[-1]}") as (folder, complete):
+def _kafka_jars() -> Path:
+    """Return the folder of the cache with Kafka and all that it needs at run time."""
+    with cached(f"kafka-{_KAFKA[-1]}") as (folder, complete):
         if not complete:
-            wanted = ":".join(artefact)
+            wanted = ":".join(_KAFKA)
             maven = shutil.which("mvn")
             if maven is None:
-                raise UnavailableError(f"mvn is not on PATH to fetch {wanted}: install Maven, or {hint}")
+                raise UnavailableError(
+                    f"mvn is not on PATH to fetch {wanted}: install Maven, or set {options.CACHE_VARIABLE}"
+                )
             with temporary_folder() as project:
-                (project / "pom.xml").write_text(_POM.format(*artefact))
+                (project / "pom.xml").write_text(_POM.format(*_KAFKA))
                 goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
                 command = [maven, "-q", "-B", "-U", *goal]
                 done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=project)
@@ -396,68 +388,5 @@ def _jars_from_maven(artefact: tuple[str, str, str], name: str, hint: str) -> Pa
                 # Maven writes to its standard output, and resets colours that it never set.
                 said = re.sub(r"\x1b\[[\d;]*m", "", f"{done.stdout}\n{done.stderr}")
                 first = next((line.strip() for line in said.splitlines() if line.strip()), "no message")
-                raise UnavailableError(f"Maven cannot get {wanted}, {hint}: {first}")
+                raise UnavailableError(f"Maven cannot get {wanted}, let it reach a repository: {first}")
     return folder
-
-
-# Prints what the installed data-rentgen needs for our extras.
-_REQUIREMENTS = """
-import re, sys
-from importlib.metadata import requires
-for line in requires("data-rentgen"):
-    requirement, _, marker = line.partition(";")
-    extra = re.search(r'extra == "(\\w+)"', marker)
-    if not extra or extra.group(1) in sys.argv[1:]:
-        print(requirement.strip())
-"""
-
-
-def _rentgen_python() -> Path:
-    """Return the Python of a virtual environment with Data.Rentgen, which clashes with what other tests need."""
-    base, declared = _python_for_rentgen()
-    version = _succeed([base, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
-    with cached(f"data-rentgen-{_RENTGEN}-python{version}") as (folder, complete):
-        python = folder / "bin" / "python"
-        if not complete:
-            _succeed([base, "-m", "venv", str(folder)])
-            install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            wanted = f"data-rentgen[{','.join(_RENTGEN_EXTRAS)}]=={_RENTGEN}"
-            if declared:
-                _install(wanted, [*install, wanted])
-            else:
-                # It declares a later Python, yet runs on this one. The same must not be assumed of what it needs.
-                without = ["--no-deps", "--ignore-requires-python", f"data-rentgen=={_RENTGEN}"]
-                _install(wanted, [*install, *without])
-                needed = _succeed([str(python), "-c", _REQUIREMENTS, *_RENTGEN_EXTRAS]).split("\n")
-                _install(wanted, [*install, *filter(None, needed)])
-    return python
-
-
-@contextmanager
-def dbt() -> Iterator[Path]:
-    """Give the folder with the programs of dbt on DuckDB and of dbt-ol, in a virtual environment of their own."""
-    with cached(f"{'-'.join(_DBT)}-python{sys.version_info[0]}.{sys.version_info[1]}") as (folder, complete):
-        if not complete:
-            _succeed([sys.executable, "-m", "venv", str(folder)])
-            install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            _install(" ".join(_DBT), [*install, *_DBT])
-    yield folder / "bin"
-
-
-def _install(wanted: str, command: Sequence[str]) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UnavailableError(f"pip cannot install {wanted}, let it reach a package index: {lines[0]}")
-
-
-def _python_for_rentgen() -> tuple[str, bool]:
-    """Return a Python that can run Data.Rentgen, and whether it is one of the versions that it declares."""
-    for name in ("python3.13", "python3.12"):
-        found = shutil.which(name)
-        # A shim of a version manager may stand for a Python that is not there.
-        if found and subprocess.run([found, "--version"], check=False, capture_output=True).returncode == 0:
-            return found, True
-    if sys.version_info < (3, 11):
-        raise UnavailableError("Data.Rentgen needs a python3.12 or python3.13 on PATH")
-    return sys.executable, sys.version_info >= (3, 12)

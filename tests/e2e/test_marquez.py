@@ -22,20 +22,23 @@ JOB = "etl.ingest.load_accounts"
 STATES = {"COMPLETE": "COMPLETED", "FAIL": "FAILED", "ABORT": "ABORTED"}
 
 each_end = pytest.mark.parametrize("end", ENDS)
+# Marquez files a job `load_accounts` of the task `etl.ingest` as `etl.ingest.load_accounts`. The parent facet of a
+# child has the name of the parent's own events, `load_accounts`, as it should. `OpenLineageDao.findParentJobRow`
+# compares the two. As they differ, it supposes that two jobs have one run id, and makes up a run of another job,
+# `load_accounts`, without a parent. If the child's START comes first, the real run is filed there too.
+_MARQUEZ_FAULT = pytest.mark.xfail(
+    strict=True,
+    reason="fault of Marquez 0.51.1, OpenLineageDao.findParentJobRow: it compares the parent facet's job name with its "
+    "own name of that job, which has a prefix, and files the child below a made-up job that has no parent",
+)
 each_naming = pytest.mark.parametrize(
     ("name", "job"),
     [
         ("", "etl.ingest.load"),
-        pytest.param(
-            "load_accounts",
-            JOB,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="Marquez knows the run by its full name, and takes the parent facet's short one for another job",
-            ),
-        ),
+        (JOB, JOB),
+        pytest.param("load_accounts", JOB, marks=_MARQUEZ_FAULT),
     ],
-    ids=["named after the function", "named"],
+    ids=["named after the function", "named in full", "named"],
 )
 known_or_not = pytest.mark.parametrize("known", [True, False], ids=["known task", "unknown task"])
 

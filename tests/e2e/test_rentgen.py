@@ -27,7 +27,7 @@ pytestmark = pytest.mark.rentgen
 
 STATUSES = {"COMPLETE": "SUCCEEDED", "FAIL": "FAILED", "ABORT": "KILLED"}
 # It reads from Kafka in its own time.
-READ_TIMEOUT = 30.0
+READ_TIMEOUT = 120.0
 
 each_end = pytest.mark.parametrize("end", ENDS)
 each_transport = pytest.mark.parametrize("transport", ["http", "kafka"])
@@ -45,7 +45,7 @@ class Scene:
         entry = Api(rentgen.ingest_url, rentgen.token)
         self.task = AirflowTask(lambda event: entry.post("/v1/openlineage", event), names.namespace)
 
-    def pod(self, transport: str, topic: str = RENTGEN_TOPIC) -> Pod:
+    def pod(self, transport: str, topic: str = RENTGEN_TOPIC, **more: str) -> Pod:
         """Return a pod of the task that reports over the transport."""
         if transport == "http":
             backend = {
@@ -59,7 +59,7 @@ class Scene:
                 "OPENLINEAGE__TRANSPORT__TOPIC": topic,
                 "OPENLINEAGE__TRANSPORT__CONFIG": json.dumps({"bootstrap.servers": self.broker}),
             }
-        return Pod(self._folder, {**backend, **self.names.to_env(), **self.task.by_id()})
+        return Pod(self._folder, {**backend, **self.names.to_env(), **self.task.by_id(), **more})
 
     def run(self, run_id: str) -> Any:
         """Return a run, or None."""
@@ -205,7 +205,8 @@ def test_an_event_that_kafka_refuses_is_not_lost(scene: Scene) -> None:
     )
     admin = AdminClient({"bootstrap.servers": scene.broker})
     admin.create_topics([topic])[topic.topic].result(READ_TIMEOUT)
-    done = scene.pod("kafka", topic.topic).run("""
+    # It is tried again until the exit must not wait any longer.
+    done = scene.pod("kafka", topic.topic, OPENLINEAGE_POD_FLUSH_TIMEOUT="3").run("""
         from openlineage_pod import lineage_run
 
         with lineage_run("load_accounts"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.servers import UnavailableError
+from tests.support.cache import UnavailableError
 from tests.support.harness import by_run, summary, types
 from tests.support.interpreters import Interpreter, interpreter_with_package, interpreters
 from tests.support.wrapping import started

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.servers import UnavailableError
+from tests.support.cache import UnavailableError
 from tests.support.constants import ROOT
 from tests.support.interpreters import Interpreter, interpreter_with_package, interpreters
 

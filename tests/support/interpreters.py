@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.e2e.servers import UnavailableError, cached
+from tests.support.cache import UnavailableError, cached
 from tests.support.constants import ROOT
 
 if TYPE_CHECKING:

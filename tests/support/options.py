@@ -9,18 +9,29 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["CACHE", "EXAMPLES", "MARQUEZ_JARS", "MARQUEZ_JARS_VARIABLE", "NO_SKIPS", "SPEC", "WITHOUT", "hide"]
+__all__ = [
+    "CACHE",
+    "CACHE_VARIABLE",
+    "EXAMPLES",
+    "MARQUEZ_JARS",
+    "MARQUEZ_JARS_VARIABLE",
+    "NO_SKIPS",
+    "SPEC",
+    "WITHOUT",
+    "hide",
+]
 
 _PREFIX = "OPENLINEAGE_POD_TEST_"
 _values = {name.removeprefix(_PREFIX): value for name, value in os.environ.items() if name.startswith(_PREFIX)}
 
+CACHE_VARIABLE = f"{_PREFIX}CACHE"
 CACHE = Path(_values.get("CACHE") or Path.home() / ".cache" / "openlineage-pod")
 """The folder that keeps what the slow tests download and install."""
 EXAMPLES = int(_values.get("EXAMPLES") or 2000)
 """How many garbage values the slow tests try."""
 MARQUEZ_JARS_VARIABLE = f"{_PREFIX}MARQUEZ_JARS"
 MARQUEZ_JARS = _values.get("MARQUEZ_JARS")
-"""A folder with Marquez and all its dependencies, or None: Maven fetches them."""
+"""A folder with Marquez and all its dependencies, or None: the tests with Marquez are skipped."""
 NO_SKIPS = bool(_values.get("NO_SKIPS"))
 """Whether a skipped test counts as failed, as in CI."""
 SPEC = Path(_values.get("SPEC") or Path(__file__).parents[3] / "shared" / "spec")
