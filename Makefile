@@ -7,9 +7,6 @@ CACHE := $(or $(OPENLINEAGE_POD_TEST_CACHE),$(HOME)/.cache/openlineage-pod)
 HERE := $(CACHE)/checkout-$(shell pwd | cksum | cut -d ' ' -f 1)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1)
 FULL := $(HERE)/full-python$(VERSION)
-LOWEST := $(HERE)/lowest-python$(VERSION)
-# The lowest openlineage-python that pyproject.toml allows.
-LOWEST_OPENLINEAGE := $(shell sed -n 's/.*"openlineage-python>=\(.*\)".*/\1/p' pyproject.toml)
 
 PYTEST := -m pytest --durations=20 $(PYTEST_ARGS)
 # Tests marked `serial` follow when all others have ended.
@@ -17,7 +14,7 @@ PARALLEL := -n auto
 # Arguments such as `-k spool` may leave no test in one of several parts.
 NONE_SELECTED := $(if $(PYTEST_ARGS),|| test $$? = 5)
 
-.PHONY: help demo test test-slow test-lowest test-all check bench bundle clean
+.PHONY: help demo test test-slow test-all check bench bundle clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -30,15 +27,10 @@ test: $(VENV)/installed ## run the fast tests, in minutes: no container, no Airf
 	$(VENV)/bin/python $(PYTEST) $(PARALLEL) -m 'not slow and not serial' $(NONE_SELECTED)
 	$(VENV)/bin/python $(PYTEST) -m 'not slow and serial' $(NONE_SELECTED)
 
-test-slow: $(FULL)/installed test-lowest ## run all other tests: real servers, containers, Airflow, the bundle
-	$(FULL)/bin/python $(PYTEST) -m slow $(NONE_SELECTED)
-
-# The lowest sends other requests than the newest. The fault tests are those of our own transports.
-test-lowest: WITHOUT := --ignore=tests/e2e --ignore=tests/typing --ignore=tests/faults \
-	--deselect tests/delivery/test_http.py::test_same_request
-test-lowest: $(LOWEST)/installed # the part of test-slow with the lowest openlineage-python that we support
-	$(LOWEST)/bin/python $(PYTEST) $(WITHOUT) $(PARALLEL) -m 'not serial' $(NONE_SELECTED)
-	$(LOWEST)/bin/python $(PYTEST) $(WITHOUT) -m serial $(NONE_SELECTED)
+# One process has all tests with servers, which it starts once; the other has the rest, such as the other Pythons.
+test-slow: $(FULL)/installed ## run all other tests: real servers, containers, Airflow, every Python, the bundle
+	$(FULL)/bin/python $(PYTEST) -n 2 --dist loadgroup -m 'slow and not serial' $(NONE_SELECTED)
+	$(FULL)/bin/python $(PYTEST) -m 'slow and serial' $(NONE_SELECTED)
 
 test-all: test test-slow ## run both
 
@@ -67,12 +59,6 @@ $(FULL)/installed: pyproject.toml
 	@echo 'installing what the checks and the slow tests need (800 MB) into $(FULL)'
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/python -m pip install --quiet --editable '.[check]'
-	touch $@
-
-$(LOWEST)/installed: pyproject.toml
-	@echo 'installing the lowest supported openlineage-python (800 MB) into $(LOWEST)'
-	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --editable '.[test-slow]' 'openlineage-python==$(LOWEST_OPENLINEAGE)'
 	touch $@
 
 clean: ## remove what the other targets have made
