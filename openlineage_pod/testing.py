@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorded", "record_events"]
 
 # Recording takes milliseconds; `OPENLINEAGE_POD_FLUSH_TIMEOUT` may be 0 and says nothing about tests.
-_PATIENCE = 10.0
+_FLUSH_TIMEOUT = 10.0
 
 
 class Recorded:
@@ -38,7 +38,7 @@ class Recorded:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The events so far; waits for the delivery threads."""
-        self._flush(_PATIENCE)
+        self._flush(_FLUSH_TIMEOUT)
         return list(self._documents)
 
 
@@ -76,6 +76,6 @@ def record_events(environ: Mapping[str, str] | None = None) -> Iterator[Recorded
     try:
         yield Recorded(recorder.documents, runtime.delivery.flush)
     finally:
-        runtime.delivery.flush(_PATIENCE)
+        runtime.delivery.flush(_FLUSH_TIMEOUT)
         runtime.delivery.stop()
         replace_runtime(before)

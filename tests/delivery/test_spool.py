@@ -75,6 +75,14 @@ def test_write_read_remove(spool: Spool, directory: Path) -> None:
     spool.remove(entry)
 
 
+def test_listing_while_events_are_written(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that a look at the directory shows without its START is given after it; a later run is left for later."""
+    names = [spool.write(event(number, step)).name for number in (1, 2) for step in ("START", "COMPLETE")]
+    looks = iter([[names[1]], names[::-1]])
+    monkeypatch.setattr(os, "listdir", lambda _path: next(looks))
+    assert [entry.name for entry in spool.entries()] == names[:2]
+
+
 def test_visible_only_when_complete(spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file comes into new/ by one rename, after all of it has been written."""
     seen: list[tuple[list[str], dict[str, Any]]] = []

@@ -222,6 +222,7 @@ class Lanes:
         self.decide = decide
         self.latency = latency
         self.connections = 1
+        self.closed = 0
         self.accepted: list[tuple[str, str]] = []
         self.answer = threading.Event()
         self.answer.set()
@@ -232,7 +233,7 @@ class Lanes:
         return self
 
     def close(self) -> None:
-        """Keep what was delivered."""
+        self.closed += 1
 
     def emit(self, document: Document) -> None:
         self.answer.wait(30)
@@ -325,6 +326,21 @@ def test_more_lanes_with_a_backlog() -> None:
     assert backend.connections <= 10
     backend.answer.set()
     assert subject.flush(20) == DeliveryReport(delivered=41)
+
+
+def test_further_workers_end_with_the_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A further worker that finds nothing to do closes its connection and ends; the first one stays."""
+    monkeypatch.setattr(worker, "_MAX_IDLE", 0.1)
+    backend = Lanes()
+    subject = connected(backend)
+    backend.answer.clear()
+    for number in range(40):
+        subject.submit(draft(number))
+    wait_until(lambda: backend.connections >= 8, "there are further workers")
+    backend.answer.set()
+    wait_until(lambda: backend.closed == backend.connections - 1, "all further workers have ended")
+    subject.submit(draft(41))
+    assert subject.flush(20) == DeliveryReport(delivered=42)
 
 
 def test_one_run_has_one_lane() -> None:

@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from openlineage_pod.events.document import Document
     from openlineage_pod.events.secrets import Secrets
 
-__all__ = ["NOT_CONFIGURED", "Transport", "describe", "one_line"]
+__all__ = ["NOT_CONFIGURED", "REQUEST_TIMEOUT", "Transport", "describe", "one_line"]
 
 NOT_CONFIGURED = (
     "no OpenLineage transport is configured; set OPENLINEAGE_URL "
     "(for example OPENLINEAGE_URL=http://marquez:5000), OPENLINEAGE_CONFIG or OPENLINEAGE__TRANSPORT__TYPE, "
     "or OPENLINEAGE_DISABLED=true to report nothing"
 )
-_MAX_ANSWER = 200
+REQUEST_TIMEOUT = 5.0
+"""Seconds that one request may take; openlineage-python's default."""
+_MAX_QUOTED_ANSWER = 200
 _MAX_MESSAGE = 4000
 _MAX_DESCRIPTION = 600
 
@@ -37,7 +39,7 @@ def describe(error: BaseException, secrets: Secrets) -> str:
     """Return in one line what failed, with the backend's answer where there is one, and without any credential."""
     text = f"{type(error).__name__}: {error}"
     if answer := getattr(getattr(error, "response", None), "text", ""):
-        text = f"{text}: {answer[:_MAX_ANSWER]}"
+        text = f"{text}: {answer[:_MAX_QUOTED_ANSWER]}"
     return one_line(secrets.text(text[:_MAX_MESSAGE]))[:_MAX_DESCRIPTION]
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from openlineage_pod import environment
 from openlineage_pod.delivery.transports.answer import Answer, AnswerError, RedirectError, describe_redirect
+from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT
 from openlineage_pod.events.facets import __version__
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "ca_bundle"]
 
-# openlineage-python's default.
-_TIMEOUT = 5.0
-_MAX_ANSWER = 64 * 1024
+_MAX_ANSWER_BYTES = 64 * 1024
 _MIN_WAIT = 0.001
 _HEADERS = {
     "User-Agent": f"openlineage-pod/{__version__}",
@@ -54,10 +53,10 @@ class Connection:
         if parts.scheme == "https":
             context = _tls_context(ca_bundle())
             self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, parts.port, timeout=_TIMEOUT, context=context
+                host, parts.port, timeout=REQUEST_TIMEOUT, context=context
             )
         else:
-            self._connection = http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT)
+            self._connection = http.client.HTTPConnection(host, parts.port, timeout=REQUEST_TIMEOUT)
 
     def __del__(self) -> None:
         with suppress(AttributeError):  # the constructor raised
@@ -100,13 +99,13 @@ class Connection:
             if _is_readable(connection.sock):
                 connection.close()  # the backend has closed it since; the request opens another one
             else:
-                connection.sock.settimeout(_TIMEOUT)
-        response_class: Any = partial(_response, time.monotonic() + _TIMEOUT)
+                connection.sock.settimeout(REQUEST_TIMEOUT)
+        response_class: Any = partial(_response, time.monotonic() + REQUEST_TIMEOUT)
         connection.response_class = response_class
         connection.request("POST", self._target, body, headers)
         with connection.getresponse() as answer:
-            content = answer.read(_MAX_ANSWER)
-            if answer.length and len(content) < _MAX_ANSWER:
+            content = answer.read(_MAX_ANSWER_BYTES)
+            if answer.length and len(content) < _MAX_ANSWER_BYTES:
                 raise http.client.IncompleteRead(content, answer.length)
             if not answer.isclosed():
                 connection.close()  # there is more than anybody reads

@@ -8,11 +8,9 @@ from typing import Any
 import requests
 
 from openlineage_pod.delivery.transports.answer import describe_redirect
+from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT
 
 __all__ = ["Session", "new_session"]
-
-# openlineage-python's default.
-_TIMEOUT = 5.0
 
 
 class Session:
@@ -38,7 +36,7 @@ class Session:
         # Credentials of the URL or of netrc are there already; requests, and so openlineage-python, prefers them.
         if key and "Authorization" not in request.headers:
             request.headers["Authorization"] = f"Bearer {key}"
-        self._session.send(request, timeout=_TIMEOUT, **self._environment).raise_for_status()
+        self._session.send(request, timeout=REQUEST_TIMEOUT, **self._environment).raise_for_status()
 
     def close(self) -> None:
         """Close the connection; the next event opens another one."""
