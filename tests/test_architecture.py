@@ -1,7 +1,11 @@
-"""The architecture of the package, and the proof that each of its rules finds what breaks it."""
+"""The rules of the package's architecture, the proof that each can fail, and the page and the drawing about it."""
 
 from __future__ import annotations
 
+import ast
+import html
+import itertools
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +15,15 @@ from tests.support.architecture import RULES, Package
 from tests.support.constants import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     Rule = Callable[[Package], list[str]]
 
 PACKAGE = Package.read(ROOT / "openlineage_pod")
+DRAWING = (ROOT / "docs" / "architecture.svg").read_text("utf-8")
+STALE = "docs/architecture.svg is not up to date; run `make architecture`"
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+COUNT = r"^Modules: (\d+)\. Climbs: (\d+)\."
 P = "openlineage_pod"
 LOADED = "from importlib import import_module\n"
 IN_FUNCTION = "def f():\n    "
@@ -218,3 +226,95 @@ ALLOWED = {
 def test_rules_allow(sources: dict[str, str]) -> None:
     """No rule finds anything in a package that keeps all of them."""
     assert [violation for rule in RULES for violation in rule(_made(sources))] == []
+
+
+def test_drawing_shows_every_module() -> None:
+    """The drawing has the package's modules, and nothing else; an empty `__init__.py` is no module."""
+    modules = {name for name, module in PACKAGE.modules.items() if _has_code(module)}
+    assert {title for title in _titles("node") if " " not in title} == modules, STALE
+
+
+def test_drawing_shows_every_import() -> None:
+    """The imports follow from the arrows of the drawing, and the arrows from the imports."""
+    drawn = {tuple(title.split("->")) for title in _titles("edge")}
+    in_rooms = {(start, goal) for start, goal in PACKAGE.edges() if _box(start) == _box(goal)}
+    between = {
+        (f"{_box(start)} end", f"{_box(goal)} room") for start, goal in PACKAGE.edges() if _box(start) != _box(goal)
+    }
+    assert _closure({edge for edge in drawn if " " not in edge[0]}) == _closure(in_rooms), STALE
+    rooms = [
+        {(start.removesuffix(" end"), goal.removesuffix(" room")) for start, goal in edges if " " in start}
+        for edges in (drawn, between)
+    ]
+    assert _closure(rooms[0]) == _closure(rooms[1]), STALE
+
+
+def test_drawing_has_the_order_of_the_rows() -> None:
+    """In the drawing no room begins above a room of a higher row."""
+    paths = re.findall(r'<title>cluster (\w+)</title>\n<path [^>]*d="([^"]*)"', DRAWING)
+    tops = {room: min(float(pair.partition(",")[2]) for pair in re.findall(r"[-\d.]+,[-\d.]+", d)) for room, d in paths}
+    rows = [[tops[box] for box in {_box(room) for room in rooms} if box in tops] for rooms in architecture.ROWS]
+    rows = [row for row in rows if row]
+    assert len(tops) == sum(map(len, rows))
+    assert all(max(above) <= min(below) for above, below in itertools.pairwise(rows))
+
+
+def test_drawing_is_portable() -> None:
+    """The drawing is small and names neither this machine nor a date."""
+    assert len(DRAWING) < 200_000
+    assert str(ROOT) not in DRAWING
+    assert "<!--" not in DRAWING  # Graphviz writes its version there
+
+
+def _titles(kind: str) -> list[str]:
+    found = re.findall(rf'class="{kind}">\n<title>(.*?)</title>', DRAWING)
+    return [html.unescape(title) for title in found]
+
+
+def _has_code(module: architecture.Module) -> bool:
+    return not module.path.endswith("__init__.py") or module.path in architecture.WITH_CODE
+
+
+def _box(module: str) -> str:
+    """Return the title of the box in the drawing for a module or a room."""
+    room = architecture.room_of(module)
+    return "face" if room in architecture.FACE else "foundation" if room in architecture.FOUNDATION else room
+
+
+def _closure(edges: Iterable[tuple[str, ...]]) -> set[tuple[str, str]]:
+    """Return every pair of which the first reaches the second."""
+    reached = {(edge[0], edge[1]) for edge in edges}
+    while more := {(a, d) for a, b in reached for c, d in reached if b == c} - reached:
+        reached |= more
+    return reached
+
+
+JOURNEYS = {
+    title: (re.findall(r"^\d+\. `(\S+)` `(\S+)`", text, re.MULTILINE), re.search(COUNT, text, re.MULTILINE))
+    for title, text in (section.split("\n", 1) for section in PAGE.split("\n### ")[1:])
+}
+
+
+@pytest.mark.parametrize(("stops", "count"), JOURNEYS.values(), ids=JOURNEYS)
+def test_journey_is_true(stops: list[tuple[str, str]], count: re.Match[str] | None) -> None:
+    """Each stop of a journey exists, and the counts of modules and climbs are those of its stops."""
+    for path, function in stops:
+        assert function in _definitions(PACKAGE.modules[path.removesuffix(".py").replace("/", ".")].tree), path
+    rows = [architecture.row_of(path.partition("/")[0]) or 0 for path, _ in stops]
+    climbs = sum(after < before for before, after in itertools.pairwise(rows))
+    assert count is not None
+    assert (int(count[1]), int(count[2])) == (len({path for path, _ in stops}), climbs)
+
+
+def _definitions(tree: ast.Module) -> set[str]:
+    """Return the functions, classes and methods of a module, methods as `Class.method`."""
+    return {
+        f"{prefix}{node.name}"
+        for prefix, body in [("", tree.body), *((f"{each.name}.", each.body) for each in _classes(tree))]
+        for node in body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+
+
+def _classes(tree: ast.Module) -> Iterator[ast.ClassDef]:
+    return (node for node in tree.body if isinstance(node, ast.ClassDef))

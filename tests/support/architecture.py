@@ -142,15 +142,14 @@ def room_of(module: str) -> str:
     return "_" if first.startswith("_") and first not in FACE else first
 
 
-def _row_of(room: str) -> int | None:
+def row_of(room: str) -> int | None:
+    """Return the number of a room's row, 0 for the top."""
     return next((number for number, rooms in enumerate(ROWS) if room in rooms), None)
 
 
 def rooms_are_known(package: Package) -> list[str]:
     """Return the modules whose room no row names."""
-    return [
-        f"{each.path}: stands in no row" for each in package.modules.values() if _row_of(room_of(each.name)) is None
-    ]
+    return [f"{each.path}: stands in no row" for each in package.modules.values() if row_of(room_of(each.name)) is None]
 
 
 def imports_point_down(package: Package) -> list[str]:
@@ -158,7 +157,7 @@ def imports_point_down(package: Package) -> list[str]:
     violations = []
     for importer, imported, _, node in package.imports:
         rooms = room_of(importer.name), room_of(imported)
-        rows = _row_of(rooms[0]), _row_of(rooms[1])
+        rows = row_of(rooms[0]), row_of(rooms[1])
         if rooms[0] == rooms[1] or None in rows or (rows[0] == rows[1] and rooms[0] in (*FACE, *FOUNDATION)):
             continue
         if rows[0] == rows[1]:
