@@ -14,7 +14,7 @@ PARALLEL := -n auto
 # Arguments such as `-k spool` may leave no test in one of several parts.
 NONE_SELECTED := $(if $(PYTEST_ARGS),|| test $$? = 5)
 
-.PHONY: help demo test test-slow test-all check bench bundle clean
+.PHONY: help demo test test-slow test-all check architecture bench bundle clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -39,6 +39,9 @@ check: $(FULL)/installed ## lint and type-check
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/mypy
 
+architecture: $(VENV)/docs ## draw the modules and their imports into docs/architecture.svg (needs Graphviz)
+	$(VENV)/bin/python docs/architecture.py
+
 bundle: $(VENV)/package ## build the command for images without Python, into dist/
 	$(VENV)/bin/python bundle/build.py
 
@@ -53,6 +56,10 @@ $(VENV)/package: pyproject.toml
 $(VENV)/installed: $(VENV)/package
 	@echo 'installing what the fast tests need (200 MB)'
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/package
+	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 $(FULL)/installed: pyproject.toml

@@ -260,10 +260,7 @@ class RunRecorder:
 
 
 class _NullRecorder:
-    """Records nothing.
-
-    It warns once where there is a run in another thread: a thread does not inherit the current run.
-    """
+    """Records nothing, but warns once if another thread has a run: a thread does not inherit the current run."""
 
     identity = Identity("", "", "", None)
 

@@ -75,11 +75,9 @@ class Keeper:
         if self.spool is not None and run_id not in self._lost:
             self.spool.remove_fallback(run_id)
 
-    def document_of(self, event: Event) -> Document | None:
-        """Return the document of an event, read from the spool if need be; None if it has gone."""
-        if event.document is None and event.entry is not None and self.spool is not None:
-            return self.spool.read(event.entry)
-        return event.document
+    def read(self, event: Event) -> Document | None:
+        """Return the document of an event that is in the spool alone; None if it has gone."""
+        return self.spool.read(event.entry) if event.entry is not None and self.spool is not None else None
 
     def resolve(self, event: Event, outcome: str) -> None:
         """Claim an event and count it, unless somebody has claimed it already."""

@@ -8,13 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 from openlineage_pod._fork import importing
+from openlineage_pod.delivery.transports.answer import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenacity import RetryCallState
 
-__all__ = ["RetryPolicy", "is_transient", "status_of"]
+__all__ = ["RetryPolicy", "is_transient"]
 
 _FIRST_PAUSE = 0.1
 _MAX_PAUSE = 10.0
@@ -34,14 +35,6 @@ def is_transient(error: BaseException) -> bool:
     if status is not None:
         return status in _RETRYABLE_STATUS or status >= 500  # noqa: PLR2004
     return isinstance(error, Exception) and not isinstance(error, (TypeError, ValueError))
-
-
-def status_of(error: BaseException | None) -> int | None:
-    """Return the HTTP status of the answer that an error carries, or None."""
-    # `is not None`: a requests.Response with an error status is falsy.
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    return status if isinstance(status, int) else None
 
 
 def _retry_after(error: BaseException | None) -> float:

@@ -155,14 +155,12 @@ class Spool:
 
     def remove_fallback(self, run_id: str) -> None:
         """Remove the fallback of a run that has a terminal event of its own in the spool."""
-        with suppress(OSError):
-            os.unlink(self._fallback(run_id, self.owner))
+        _unlink(self._fallback(run_id, self.owner))
 
     def resolve(self, entry: Entry) -> None:
         """Remove an event that was delivered for its owner; with a terminal one goes the fallback of its run."""
         if entry.is_end and entry.owner:
-            with suppress(OSError):
-                os.unlink(self._fallback(entry.run_id, entry.owner))
+            _unlink(self._fallback(entry.run_id, entry.owner))
         self.remove(entry)
 
     def _fallback(self, run_id: str, owner: str) -> str:
@@ -182,8 +180,7 @@ class Spool:
                             "the end of run %s cannot be reported yet, and is tried again: %s", run_id, error
                         )
                     continue
-            with suppress(OSError):
-                os.unlink(path)
+            _unlink(path)
 
     def fallbacks(
         self, *, all_of_them: bool = False, set_aside: bool = True
@@ -324,6 +321,12 @@ class Spool:
             is_open = bool(os.listdir(join(self.path, "open")))
             return is_open or bool(self.entries()) or not all(map(self._owners.is_gone, writers))
         return False
+
+
+def _unlink(path: str) -> None:
+    """Delete a file unless it has gone or may not be deleted."""
+    with suppress(OSError):
+        os.unlink(path)
 
 
 def _put(folder: str, path: str, data: bytes) -> None:

@@ -231,7 +231,7 @@ class Workers:
         if transport is None:
             self._preparer.keep(event)
             return True
-        document = self._keeper.document_of(event)
+        document = event.document or self._keeper.read(event)
         if document is None:
             where = event.entry.path if event.entry is not None else "its document, which could not be made,"
             logger.warning("an event is lost: %s has gone", where)

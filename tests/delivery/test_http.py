@@ -16,9 +16,9 @@ import requests
 from openlineage.client import OpenLineageClient
 from openlineage.client.transport.http import HttpTransport
 
-from openlineage_pod.delivery.retry import is_transient, status_of
+from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports import connection
-from openlineage_pod.delivery.transports.answer import AnswerError
+from openlineage_pod.delivery.transports.answer import AnswerError, status_of
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.delivery.transports.http import DirectHttpTransport, check_url, is_plain

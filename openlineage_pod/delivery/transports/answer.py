@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import http.client
 
-__all__ = ["Answer", "AnswerError", "RedirectError", "describe_redirect"]
+__all__ = ["Answer", "AnswerError", "RedirectError", "describe_redirect", "status_of"]
 
 
 class Answer(NamedTuple):
@@ -33,3 +33,11 @@ class RedirectError(Exception):
 def describe_redirect(status: int, location: str | None) -> str:
     """Return what is said of a redirect that delivers nothing."""
     return f"{status} redirects to {location or 'nowhere'}; set OPENLINEAGE_URL to it"
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """Return the HTTP status of the answer that an error carries, or None."""
+    # `is not None`: a requests.Response with an error status is falsy.
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import logger
-from openlineage_pod.delivery.retry import status_of
+from openlineage_pod.delivery.transports.answer import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
