@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from openlineage_pod.events.facets import __version__
 
 if TYPE_CHECKING:
+    from openlineage_pod.core.current import current_run
     from openlineage_pod.core.lineage import LineageScope, flush, lineage_run
     from openlineage_pod.core.parent import ParentContext
-    from openlineage_pod.core.run import LineageRun, current_run
+    from openlineage_pod.core.run import LineageRun
     from openlineage_pod.datasets.dataset import Dataset, dataset
     from openlineage_pod.delivery.report import DeliveryReport
     from openlineage_pod.settings import ConfigurationError
@@ -44,7 +45,7 @@ _HOMES = {
     "LineageRun": "core.run",
     "LineageScope": "core.lineage",
     "ParentContext": "core.parent",
-    "current_run": "core.run",
+    "current_run": "core.current",
     "dataset": "datasets.dataset",
     "flush": "core.lineage",
     "lineage_run": "core.lineage",

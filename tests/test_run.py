@@ -371,8 +371,8 @@ def test_many_threads_with_runs_of_their_own(recorded: Recorded) -> None:
 
 def test_one_terminal_event_of_many_attempts(recorded: Recorded) -> None:
     """However many threads end a run at once, it has one terminal event."""
+    from openlineage_pod.core.current import current_recorder
     from openlineage_pod.core.outcome import COMPLETE
-    from openlineage_pod.core.run import current_recorder
 
     with lineage_run("ingest"):
         recorder = current_recorder()

@@ -9,7 +9,7 @@ from os.path import basename, splitext
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded
-from openlineage_pod.core.run import NULL_RUN, activate, current_recorder, deactivate, make_run
+from openlineage_pod.core.current import NULL_RUN, activate, current_recorder, deactivate, make_run
 from openlineage_pod.core.runtime import existing_runtime, runtime
 from openlineage_pod.datasets.dataset import as_sources
 from openlineage_pod.delivery.report import DeliveryReport

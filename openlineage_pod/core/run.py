@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
@@ -16,34 +15,32 @@ from openlineage_pod import environment
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
-from openlineage_pod.core.identity import Identity, identify
 from openlineage_pod.core.outcome import COMPLETE, Outcome, outcome_of
-from openlineage_pod.core.runtime import existing_runtime
 from openlineage_pod.datasets.dataset import Dataset, dataset
 from openlineage_pod.events.document import Draft
 from openlineage_pod.events.facets import is_facet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Protocol
 
+    from openlineage_pod.core.identity import Identity
     from openlineage_pod.core.runtime import Runtime
     from openlineage_pod.datasets.dataset import DatasetSource
 
     Side = Literal["input", "output"]
 
-__all__ = [
-    "NULL_RUN",
-    "LineageRun",
-    "RunRecorder",
-    "activate",
-    "current_recorder",
-    "current_run",
-    "deactivate",
-    "make_run",
-    "new_run",
-]
+    class Recorder(Protocol):
+        """What a run tells of itself goes to one; see `RunRecorder`."""
 
-_current: ContextVar[RunRecorder | None] = ContextVar("openlineage_pod_run", default=None)
+        identity: Identity
+
+        def add(self, side: Side, source: DatasetSource, /) -> None: ...
+        def add_facet(self, owner: Literal["run", "job"], key: str, facet: Any, /) -> None: ...
+        def declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException, /) -> None: ...
+
+
+__all__ = ["LineageRun", "RunRecorder", "new_run"]
 
 
 class LineageRun:
@@ -60,7 +57,7 @@ class LineageRun:
 
     """
 
-    def __init__(self, recorder: RunRecorder | _NullRecorder) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self.run_id, self.job_name, self.job_namespace, self.parent = recorder.identity
         self._recorder = recorder
 
@@ -259,96 +256,6 @@ class RunRecorder:
         )
 
 
-class _NullRecorder:
-    """Records nothing, but warns once if another thread has a run: a thread does not inherit the current run."""
-
-    identity = Identity("", "", "", None)
-
-    def add(self, side: Side, _source: DatasetSource) -> None:
-        self._ignore(f"an {side}")
-
-    def add_facet(self, _owner: Literal["run", "job"], key: str, _facet: Any) -> None:
-        self._ignore(f"the facet {key}")
-
-    def declare(self, state: Literal["FAIL", "ABORT"], _reason: str | BaseException) -> None:
-        self._ignore(f"the state {state}")
-
-    def _ignore(self, what: str) -> None:
-        current = existing_runtime()
-        if current is not None and current.open_runs and not current.told_of_other_threads:
-            current.told_of_other_threads = True
-            logger.warning(
-                "%s is not reported: there is a run, but not in this thread; hand its object to the thread, "
-                "or start the thread with contextvars.copy_context().run",
-                what,
-            )
-
-
-class _NullRun(LineageRun):
-    """The run where none is reported: has the methods of a run, does nothing, and is false."""
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __repr__(self) -> str:
-        return "<no LineageRun>"
-
-    def child_env(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return a copy of `base` (default: the environment of this process) as it is."""
-        return dict(os.environ if base is None else base)
-
-
-NULL_RUN = _NullRun(_NullRecorder())
-
-
-def current_run() -> LineageRun:
-    """Return the innermost run that is active in this thread or asyncio task.
-
-    Where there is none (outside any run, with `OPENLINEAGE_DISABLED=true`, in a thread that the run did not start
-    with its context), it is a run object that does nothing and is false: `current_run().add_input(…)` is always safe.
-    """
-    recorder = _current.get()
-    return recorder.run if recorder is not None else NULL_RUN
-
-
-def current_recorder() -> RunRecorder | None:
-    """Return the recorder of the current run, if there is one."""
-    return _current.get()
-
-
-def make_run(
-    runtime: Runtime,
-    *,
-    job_name: str | None,
-    job_namespace: str | None,
-    default_name: str,
-    **described: Any,
-) -> RunRecorder:
-    """Make a run, nested in the active one if there is any; `RunRecorder.start` reports its START.
-
-    Args:
-        runtime: of this process.
-        job_name: the explicit name, if any.
-        job_namespace: the explicit namespace, if any.
-        default_name: of the function or script.
-        described: as for `new_run`.
-
-    """
-    enclosing = _current.get()
-    identity, problems = identify(
-        runtime.settings,
-        enclosing.identity.as_parent() if enclosing else runtime.parent,
-        job_name=job_name,
-        job_namespace=job_namespace,
-        default_name=default_name,
-        run_id=None if enclosing else runtime.take_run_id(),
-        nested=enclosing is not None,
-    )
-    for problem in problems:
-        logger.warning("%s", problem)
-    return new_run(runtime, identity, enclosing, **described)
-
-
 def new_run(
     runtime: Runtime,
     identity: Identity,
@@ -381,19 +288,3 @@ def new_run(
         for key, facet in (job_facets or {}).items():
             recorder.add_facet("job", key, facet)
     return recorder
-
-
-def activate(recorder: RunRecorder | None) -> None:
-    """Make a run the current one of this context."""
-    if recorder is not None:
-        _current.set(recorder)
-
-
-def deactivate(recorder: RunRecorder | None, before: RunRecorder | None) -> None:
-    """Make the run `before` the current one of this context again, if that is `recorder`.
-
-    By value and not by a context variable's token: a generator or a fixture may be left in another context than it
-    was entered in, where a token is refused.
-    """
-    if recorder is not None and _current.get() is recorder:
-        _current.set(before)

@@ -72,7 +72,9 @@ class Delivery:
 
     def submit(self, draft: Draft) -> None:
         """Take over an event; returns within microseconds, without any I/O."""
-        self._preparer.put(self._ledger.open(draft))
+        event = Event(self._ledger.next_number(), draft.run_id, draft)
+        self._ledger.add(event)
+        self._preparer.put(event)
         self._start()
         self._workers.grow()
         if self._is_closed:

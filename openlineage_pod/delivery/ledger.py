@@ -53,7 +53,7 @@ class Event:
 class Ledger:
     """Every unresolved event of one process, and the counts of those that are resolved.
 
-    The job's threads hold no lock in `open`: a signal handler or a finaliser may call it while it interrupts `open`.
+    The job's threads hold no lock in `add`: a signal handler or a finaliser may call it while it interrupts `add`.
     """
 
     def __init__(self) -> None:
@@ -68,11 +68,9 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._unresolved)
 
-    def open(self, draft: Draft) -> Event:
-        """Return a new event, unresolved from now on."""
-        event = Event(self.next_number(), draft.run_id, draft)
+    def add(self, event: Event) -> None:
+        """Note an event, unresolved from now on."""
         self._unresolved[event.number] = event
-        return event
 
     def reopen(self, entry: Entry) -> Event:
         """Return the event of an entry of the spool, which counted as spooled until now."""
@@ -80,7 +78,7 @@ class Ledger:
         event.entry = entry
         with self._counting:
             self._counts["spooled"] -= 1
-        self._unresolved[event.number] = event
+        self.add(event)
         return event
 
     def next_number(self) -> int:

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded, logger, mask_log_lines
 from openlineage_pod._sigterm import deferring_sigterm
@@ -17,7 +17,7 @@ from openlineage_pod._threads import start_thread
 from openlineage_pod.delivery.keeper import PRINT_TIMEOUT
 from openlineage_pod.delivery.ledger import Event
 from openlineage_pod.events.document import Document, fallback_event, to_document
-from openlineage_pod.events.truncate import fit_event
+from openlineage_pod.events.truncate import truncate_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,13 +185,17 @@ class Preparer:
 
     def _document(self, draft: Draft) -> Document:
         """Return the event as it may leave this pod: within the size limit, and without credentials."""
-        limit = self._settings.max_event_bytes
         # First cut, which bounds the time that masking takes: a regular expression holds the interpreter.
-        fields, body = fit_event(to_document(draft), limit)
+        fields, document = self._within_limit(to_document(draft))
         masked = self._secrets.document(fields)
-        if masked != fields:  # it may have become longer
-            fields, body = fit_event(masked, limit)
-        return Document(fields, body)
+        return document if masked == fields else self._within_limit(masked)[1]  # it may have become longer
+
+    def _within_limit(self, fields: dict[str, Any]) -> tuple[dict[str, Any], Document]:
+        document, limit = Document(fields), self._settings.max_event_bytes
+        if len(document.body) > limit:
+            fields, _ = truncate_event(fields, limit, document.body)
+            document = Document(fields)
+        return fields, document
 
     def _make_room(self, event: Event) -> None:
         """Let go of an event that has been prepared, where there are too many."""

@@ -12,7 +12,7 @@ from openlineage_pod.events.facets import facet
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["fit_event", "truncate_event"]
+__all__ = ["truncate_event"]
 
 _STACK_TRACE_KEPT = 4000
 _KEPT_RUN_FACETS = ("parent", "errorMessage", "tags", "kubernetes_pod")
@@ -25,16 +25,9 @@ _MAX_TAG = 500
 _TAG_ROOM = 850
 
 
-def fit_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], bytes]:
-    """Return the event as `truncate_event` leaves it, and its JSON."""
-    body = to_json(document)
-    if len(body) > max_bytes:
-        document, _ = _truncate(body, max_bytes)
-        body = to_json(document)
-    return document, body
-
-
-def truncate_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
+def truncate_event(
+    document: dict[str, Any], max_bytes: int, body: bytes | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """Return the event, cut down to `max_bytes` of JSON if it is larger, and the names of what was left out.
 
     Left out, one by one in this order, until it fits:
@@ -47,12 +40,16 @@ def truncate_event(document: dict[str, Any], max_bytes: int) -> tuple[dict[str, 
 
     Never the parent, the run, the job, or the namespaces and names of the datasets: with very many of those it stays
     larger. A cut event says so in a warning and in the run facet `tags`, key `openlineage_pod_left_out`.
+
+    Args:
+        document: the event.
+        max_bytes: the limit.
+        body: its JSON, if it has been made already.
+
     """
-    body = to_json(document)
-    return (document, []) if len(body) <= max_bytes else _truncate(body, max_bytes)
-
-
-def _truncate(body: bytes, max_bytes: int) -> tuple[dict[str, Any], list[str]]:
+    body = to_json(document) if body is None else body
+    if len(body) <= max_bytes:
+        return document, []
     document, size = json.loads(body), len(body)
     left_out: list[str] = []
     steps = _steps(document)

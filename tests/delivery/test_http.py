@@ -17,7 +17,7 @@ from openlineage.client import OpenLineageClient
 from openlineage.client.transport.http import HttpTransport
 
 from openlineage_pod.delivery.retry import is_transient
-from openlineage_pod.delivery.transports import connection
+from openlineage_pod.delivery.transports import http
 from openlineage_pod.delivery.transports.answer import AnswerError, status_of
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.connect import connect
@@ -438,7 +438,7 @@ def test_connection_that_was_closed_while_idle() -> None:
 
 def test_dribbling_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline is for the whole answer: one that comes byte by byte is given up."""
-    monkeypatch.setattr(connection, "REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr(http, "REQUEST_TIMEOUT", 0.3)
     pieces = [b"HTTP/1.1 201 Created\r\n", *(b"X-%d: 1\r\n" % number for number in range(60))]
     with closing(Scripted(*pieces, pause=0.1)) as server:
         started = time.monotonic()
