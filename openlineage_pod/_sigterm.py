@@ -66,7 +66,8 @@ class _Watch:
     def __init__(self, on_sigterm: Callable[[], None], limit: float) -> None:
         self._on_sigterm = on_sigterm
         self._limit = limit
-        self._listens = False
+        # The end of the pipe to the listening thread to which the interpreter writes, if there is that thread.
+        self._writing: int | None = None
         self._handled = threading.Lock()
         self._handler: int | None = None
 
@@ -76,7 +77,7 @@ class _Watch:
             return
         if self._handled.acquire(blocking=False):
             self._handler = threading.get_ident()
-            if not self._listens:
+            if not self._is_heard():
                 self._start_timer(signum)
             self._report_and_die(signum)
         elif self._handler != threading.get_ident():
@@ -84,15 +85,21 @@ class _Watch:
             threading.Event().wait()
         # Else a second SIGTERM has interrupted the report: it goes on, and its time is limited.
 
-    def start_listening(self, pipe: int) -> None:
-        """Start the thread that reads the numbers of signals from `pipe`.
+    def start_listening(self, reading: int, writing: int) -> None:
+        """Start the thread that reads the numbers of signals from a pipe.
 
         Raises:
             RuntimeError: The process may have no more threads.
 
         """
-        start_thread(lambda: self._listen(pipe), "sigterm")
-        self._listens = True
+        start_thread(lambda: self._listen(reading), "sigterm")
+        self._writing = writing
+
+    def _is_heard(self) -> bool:
+        """Return whether the listening thread hears of signals: asyncio, for one, takes the wake-up descriptor."""
+        current = signal.set_wakeup_fd(-1)  # the only way to ask
+        signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+        return current == self._writing
 
     def _listen(self, pipe: int) -> None:
         """Report and die in the main thread's place, or limit the time that the main thread takes for it."""
@@ -103,7 +110,7 @@ class _Watch:
             if self._handled.acquire(blocking=False):
                 self._start_timer(signal.SIGTERM)
                 self._report_and_die(signal.SIGTERM)
-            threading.Event().wait(self._limit)
+            threading.Event().wait(max(0.0, self._limit - _MAIN_THREAD_COMES))
             _die_by(signal.SIGTERM)
 
     def _start_timer(self, signum: int) -> None:
@@ -151,7 +158,7 @@ def watch_sigterm(on_sigterm: Callable[[], None], limit: float) -> None:
             os.close(writing)
             return
         try:
-            watch.start_listening(reading)
+            watch.start_listening(reading, writing)
         except RuntimeError:  # no more threads: nobody would read
             signal.set_wakeup_fd(before)
             os.close(reading)

@@ -170,11 +170,11 @@ class RunRecorder:
         with guarded(f"add a facet to run {self.identity.run_id}"):
             if not isinstance(key, str) or not key:
                 raise TypeError(f"a facet's key is a string such as 'processing_engine', not {key!r}")
-            if not is_facet(facet):
+            own = dict(facet) if hasattr(facet, "items") else facet  # a copy: the job may go on with its own
+            if not is_facet(own):
                 raise TypeError(f"a facet is an object of openlineage-python or a dictionary, not {facet!r}")
             if self._is_open(f"the facet {key}"):
-                # A copy: the job may go on with its own.
-                self._facets[owner][key] = dict(facet) if hasattr(facet, "items") else facet
+                self._facets[owner][key] = own
 
     def declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException) -> None:
         """Have the run end in this state unless its body raises."""

@@ -71,12 +71,15 @@ class Delivery:
         self._reported: DeliveryReport | None = None
 
     def submit(self, draft: Draft) -> None:
-        """Take over an event; returns within microseconds, without any I/O."""
+        """Take over an event, without any I/O; while runs pile up this starts a thread.
+
+        An exception that arrives meanwhile, such as a KeyboardInterrupt, leaves nothing taken over.
+        """
+        self._start()
+        self._workers.grow()
         event = Event(self._ledger.next_number(), draft.run_id, draft)
         self._ledger.add(event)
         self._preparer.put(event)
-        self._start()
-        self._workers.grow()
         if self._is_closed:
             # An exit handler of the job that runs after ours reports a run of its own.
             self.close()
@@ -84,8 +87,8 @@ class Delivery:
     def write_fallback(self, draft: Draft) -> None:
         """Leave a fallback terminal event in the spool, for a process that dies. No-op without a spool."""
         if self._settings.spool_dir:
-            self._preparer.put(Event(self._ledger.next_number(), draft.run_id, draft, is_fallback=True))
             self._start()
+            self._preparer.put(Event(self._ledger.next_number(), draft.run_id, draft, is_fallback=True))
 
     def flush(self, timeout: float | None = None) -> DeliveryReport:
         """Wait up to `timeout` seconds (default: the flush timeout) until all events so far are resolved."""
@@ -150,6 +153,7 @@ class Delivery:
                 self._is_started = True
         finally:
             self._starting.release()
+            self._ledger.notify()
 
     def _wait(self, deadline: float, *, at_exit: bool = False) -> None:
         """Wait until all events so far are resolved, or the deadline."""
@@ -167,13 +171,16 @@ class Delivery:
 
     def _is_running(self) -> bool:
         # While the interpreter is torn down (an unexhausted generator is closed then), no thread runs any more.
-        return self._preparer.is_running and self._workers.are_running and not sys.is_finalizing()
+        if sys.is_finalizing():
+            return False
+        # Another thread may be at starting them.
+        return self._starting.locked() or (self._preparer.is_running and self._workers.are_running)
 
     def _keep_rest(self, end: float) -> None:
         """Leave what is undelivered where it can be found, and release the spool."""
         print_deadline = max(end, time.monotonic() + PRINT_TIMEOUT / 2)
         workers = self._workers
-        has_no_answer = len(self._ledger) and workers.are_running and not (workers.is_failing or workers.is_healthy)
+        has_no_answer = len(self._ledger) and workers.has_asked and not (workers.is_failing or workers.is_healthy)
         try:
             self._preparer.keep_all(print_deadline)
         except KeyboardInterrupt:

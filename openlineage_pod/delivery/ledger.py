@@ -97,7 +97,7 @@ class Ledger:
         return list(self._unresolved.values())
 
     def has_older(self, number: float) -> bool:
-        """Say whether an event below this number is unresolved."""
+        """Return whether an event below this number is unresolved."""
         try:
             return next(iter(self._unresolved), number) < number  # in the order of insertion
         except RuntimeError:
@@ -122,6 +122,6 @@ class Ledger:
             self._waiting.remove(waiter)
 
     def notify(self) -> None:
-        """Have those who wait look again."""
+        """Wake all waiters, which look again."""
         for waiter in list(self._waiting):
             waiter.put(None)

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded, logger, mask_log_lines
+from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod._threads import start_thread
 from openlineage_pod.delivery.keeper import PRINT_TIMEOUT
@@ -65,6 +66,8 @@ class Preparer:
         self._is_asked_for_more = False
         self._is_overflowing = False
         self._thread: threading.Thread | None = None
+        self._begun = Once()
+        self._is_ready = threading.Event()
 
     @property
     def is_running(self) -> bool:
@@ -83,8 +86,12 @@ class Preparer:
             RuntimeError: The process may have no more threads.
 
         """
-        if self._thread is None:
+        if not self._begun.is_taken:
             self._thread = start_thread(self._run, "prepare")
+
+    def wait_until_ready(self) -> None:
+        """Wait until the credentials are read, and the spool is open or cannot be used."""
+        self._is_ready.wait()
 
     def stop(self) -> None:
         """End the thread once it has done what is queued."""
@@ -134,13 +141,13 @@ class Preparer:
                 self._preparing.release()
 
     def _run(self) -> None:
-        with guarded("read the configured keys"):
-            self._secrets.read(self._settings.environ)
-            mask_log_lines(self._secrets.log_line)
-        if self._settings.spool_dir:
-            spool = self._keeper.open_spool(self._settings.spool_dir)
-            with self._preparing:  # of what is kept at one time, all is spooled or all is printed
-                self._keeper.spool = spool
+        if not self._begun.take():
+            return  # the start of another thread was interrupted, but it runs
+        self._thread = threading.current_thread()
+        try:
+            self._get_ready()
+        finally:
+            self._is_ready.set()
         self._ledger.notify()  # how long the end of the process waits depends on the spool
         while (event := self._inbox.get()) is not None:
             self._waiting.pop(event.run_id, None)
@@ -158,6 +165,16 @@ class Preparer:
                     self._queue.put(event)
             if self._is_keeping_all:
                 time.sleep(0.001)  # else the next event could have the lock before the end of the process has it
+
+    def _get_ready(self) -> None:
+        with guarded("read the configured keys"):
+            self._secrets.read(self._settings.environ)
+            mask_log_lines(self._secrets.log_line)
+        if self._settings.spool_dir:
+            with guarded("open the spool"):
+                spool = self._keeper.open_spool(self._settings.spool_dir)
+                with self._preparing:  # of what is kept at one time, all is spooled or all is printed
+                    self._keeper.spool = spool
 
     def _prepare(self, event: Event) -> None:
         """Make the document, and put it into the spool; from there on only its place is kept.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import deque
 from queue import Empty, PriorityQueue
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ class RunQueue:
         # By the number of a run's next event, so that a parent's end comes after those of its children.
         self._ready: PriorityQueue[tuple[float, str]] = PriorityQueue()
         self._parked: deque[str] = deque()
+        self._next_unparking = 0.0
 
     def put(self, event: Event) -> None:
         """Put an event behind the others of its run, and the run where a worker finds it."""
@@ -69,6 +71,14 @@ class RunQueue:
             return self._parked.popleft()
         except IndexError:
             return ""
+
+    def is_time_to_unpark(self) -> bool:
+        """Return whether the parked runs are to be tried again."""
+        return time.monotonic() >= self._next_unparking
+
+    def postpone_unparking(self, seconds: float) -> None:
+        """Leave the parked runs alone for so long; called by the worker that tries them."""
+        self._next_unparking = time.monotonic() + seconds
 
     @property
     def parked(self) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._sigterm import deferring_sigterm
-from openlineage_pod._threads import start_thread
+from openlineage_pod._threads import new_thread, start_thread
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
@@ -44,6 +44,8 @@ _SPOOLED_EXIT = 0.7
 # Runs that wait for each worker before a further one starts.
 _BACKLOG = 4
 _MAX_WORKERS = 64
+# The same, as long as the backend has accepted nothing.
+_MAX_UNPROVEN = 16
 # Seconds without work after which a further worker ends.
 _MAX_IDLE = 5.0
 # Seconds that the first worker leaves the interpreter to the job before its imports compete for it.
@@ -58,6 +60,7 @@ class Workers:
     Attributes:
         is_healthy: whether the backend has accepted an event.
         is_failing: whether the last event failed.
+        is_connected: set when the first worker has made a transport, or has found out that there is none.
 
     """
 
@@ -88,16 +91,20 @@ class Workers:
         self._growing = threading.Lock()
         self._drainer: threading.Thread | None = None
         self._transport: Transport | None = None
-        self._is_connected = threading.Event()
+        self.is_connected = threading.Event()
         # Set with the first event that the backend accepts, or by `stop`: further workers wait for it.
         self._is_proven = threading.Event()
         self._is_closed = False
         self._is_stopped = False
-        self._next_unparking = 0.0
         # When the backend last accepted an event, or was first asked to.
         self._last_progress: float | None = None
 
     # --- threads
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether the backend was given an event."""
+        return self._last_progress is not None
 
     @property
     def are_running(self) -> bool:
@@ -117,14 +124,15 @@ class Workers:
             self._drainer = start_thread(self._drain, "drain")
 
     def grow(self) -> None:
-        """Start a further worker while runs wait behind a backend that does not fail.
+        """Start a further worker while runs wait behind a backend that does not fail, or was not reached yet.
 
         Called by the job's threads, too: later, during the exit, Python 3.12 refuses new threads. Never waits for a
         lock: a signal handler or a finaliser may call this while it interrupts its holder.
         """
         count = len(self._workers)
         waiting = max(self._queue.ready, self._preparer.waiting)  # a run may count among both
-        if self.is_failing or waiting < _BACKLOG * count or not 0 < count < self._max_workers:
+        limit = self._max_workers if self.is_healthy else min(self._max_workers, _MAX_UNPROVEN)
+        if (self.is_failing and self.is_healthy) or waiting < _BACKLOG * count or not 0 < count < limit:
             return
         if self._growing.acquire(blocking=False):
             try:
@@ -138,9 +146,10 @@ class Workers:
         worker = _Worker(self, self._queue, self._preparer, is_first=is_first)
         self._workers.append(worker)  # first: it may leave at once
         try:
-            worker.start()
-        except RuntimeError:
-            self._workers.remove(worker)
+            worker.thread.start()
+        except BaseException:
+            if worker.thread.ident is None:  # else it runs, and only the wait for it was interrupted
+                self.leave(worker)
             raise
 
     def close(self) -> None:
@@ -156,27 +165,17 @@ class Workers:
 
     def leave(self, worker: _Worker) -> None:
         """Note that a worker ends."""
-        self._workers.remove(worker)
+        with suppress(ValueError):
+            self._workers.remove(worker)
 
     def ends_without_work(self, worker: _Worker) -> bool:
-        """Say whether a worker ends now that it found nothing to do: at the exit none does, for there may come more."""
+        """Return whether a worker ends now that it found nothing to do. During the exit none does: more may come."""
         return self._is_stopped or not (worker.is_first or self._is_closed or self._queue.parked)
 
     @property
     def parked_pause(self) -> float:
         """Seconds after which parked runs are tried again."""
         return _PARKED_PAUSE_AT_EXIT if self._is_closed else _PARKED_PAUSE
-
-    def is_time_to_unpark(self) -> bool:
-        """Return True to one worker each time that the parked runs are to be tried again."""
-        if time.monotonic() < self._next_unparking:
-            return False
-        self.postpone_unparking()
-        return True
-
-    def postpone_unparking(self) -> None:
-        """Have the parked runs tried again after the next pause."""
-        self._next_unparking = time.monotonic() + self.parked_pause
 
     # --- the exit
 
@@ -201,27 +200,40 @@ class Workers:
         """Import and connect; runs on the first worker."""
         # Give the job its first lines before the imports compete with it for the interpreter; unless it ends already.
         self._retry.wait_for_close(_HEAD_START)
-        spool = self._keeper.spool
+        fault: Exception | None = None
         try:
             self._transport = self._connect(self._settings.environ)
-            if self._transport is None and spool is None:
-                logger.warning("%s; until then events are only printed", NOT_CONFIGURED)
-        except ConfigurationError as error:
-            logger.warning("%s", error)
         except Exception as error:
-            logger.warning("no lineage transport can be built: %s", describe(error, self._secrets))
-        if self._transport is None and spool is not None:
-            spool.hand_over()
-        self._is_connected.set()
+            fault = error
+        # No event comes before. Until then it is not known whether there is a spool, nor what has to be masked.
+        self._preparer.wait_until_ready()
+        spool = self._keeper.spool
+        if isinstance(fault, ConfigurationError):
+            logger.warning("%s", fault)
+        elif fault is not None:
+            logger.warning("no lineage transport can be built: %s", describe(fault, self._secrets))
+        elif self._transport is None and spool is None:
+            logger.warning("%s; until then events are only printed", NOT_CONFIGURED)
+        if self._transport is None:
+            self._max_workers = 1
+            self._is_proven.set()  # those that wait for it end
+            if spool is not None:
+                spool.hand_over()
         return self._transport
 
     def further_transport(self) -> Transport | None:
         """Wait until the backend has accepted an event; return a transport to it, or None if there is to be none."""
-        if not self._is_proven.wait(_MAX_IDLE) or self._transport is None or self._is_stopped:
+        while not self._is_proven.wait(_MAX_IDLE):
+            if not (self._is_closed or self._queue.ready):
+                return None
+        if self._transport is None or self._is_stopped:
             return None
-        transport = self._transport.clone()
-        if transport is None:
-            self._max_workers = 1
+        transport = None
+        try:
+            transport = self._transport.clone()
+        finally:
+            if transport is None:
+                self._max_workers = 1
         return transport
 
     def deliver(self, event: Event, transport: Transport | None, budget: float) -> bool:
@@ -274,12 +286,12 @@ class Workers:
 
     def _drain(self) -> None:
         """Deliver what processes before this one left in the spool."""
-        self._is_connected.wait()
+        self.is_connected.wait()
         spool, transport = self._keeper.spool, self._transport
         if spool is None or transport is None:
             return
         with guarded("drain the spool"), spool.left_behind() as entries:
-            # A connection of its own: transports other than HTTP are not known to bear two threads.
+            # A connection of its own: transports other than HTTP are not known to be thread-safe.
             transport = transport.clone() or self._connect(self._settings.environ) or transport
             drain(spool, entries or [], transport.emit, self._secrets, lambda: self._is_closed)
 
@@ -296,36 +308,40 @@ class _Worker:
         self._preparer = preparer
         self.is_first = is_first
         self._transport: Transport | None = None
-
-    def start(self) -> None:
-        """Start the thread.
-
-        Raises:
-            RuntimeError: The process may have no more threads.
-
-        """
-        start_thread(self._run, "worker")
+        self.thread = new_thread(self._run, "worker")
 
     def _run(self) -> None:
-        workers, queue = self._workers, self._queue
-        with guarded("connect to the backend"):
-            self._transport = workers.first_transport() if self.is_first else workers.further_transport()
-        while self.is_first or self._transport is not None:
-            if not queue.parked and not queue.ready:
-                self._preparer.read_back()
-            run_id = queue.take(self._timeout())
-            with guarded("deliver an event"):
-                if run_id:
-                    workers.grow()
-                    self._deliver(run_id, _ATTEMPT_BUDGET)
-                elif workers.ends_without_work(self):
+        try:
+            with guarded("connect to the backend"):
+                self._connect()
+            while self.is_first or self._transport is not None:
+                with guarded("start a further worker"):
+                    self._workers.grow()
+                if not self._queue.parked and not self._queue.ready:
+                    self._preparer.read_back()
+                run_id = self._queue.take(self._timeout())
+                if not run_id and self._workers.ends_without_work(self):
                     break
-                # Also while there is no end of other runs.
-                if not run_id or workers.is_time_to_unpark():
-                    self._unpark()
-        workers.leave(self)
+                with guarded("deliver an event"):
+                    if run_id:
+                        self._deliver(run_id, _ATTEMPT_BUDGET)
+                    # Also while other runs keep coming.
+                    if not run_id or self._queue.is_time_to_unpark():
+                        self._unpark()
+        finally:
+            self._workers.leave(self)
         if self._transport is not None:
-            self._transport.close()
+            with guarded("close a connection"):
+                self._transport.close()
+
+    def _connect(self) -> None:
+        if not self.is_first:
+            self._transport = self._workers.further_transport()
+            return
+        try:
+            self._transport = self._workers.first_transport()
+        finally:
+            self._workers.is_connected.set()
 
     def _timeout(self) -> float | None:
         if self._queue.parked:
@@ -333,7 +349,7 @@ class _Worker:
         return None if self.is_first else _MAX_IDLE
 
     def _unpark(self) -> None:
-        self._workers.postpone_unparking()
+        self._queue.postpone_unparking(self._workers.parked_pause)
         for _ in range(self._queue.parked):
             if run_id := self._queue.unpark():
                 self._deliver(run_id, 0)

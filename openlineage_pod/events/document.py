@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import logger
-from openlineage_pod.events.facets import EVENT_SCHEMA_URL, PRODUCER, complete_facet, facet
+from openlineage_pod.events.facets import EVENT_SCHEMA_URL, PRODUCER, complete_facet, facet, is_facet
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -138,7 +138,7 @@ def _facets(facets: Mapping[str, Any], unserialisable: set[str]) -> dict[str, An
             complete_facet(key, dict(value)) if isinstance(value, Mapping) else value
         )
         for key, value in facets.items()
-        if isinstance(value, Mapping) or hasattr(type(value), "__attrs_attrs__")
+        if is_facet(value)
     }
 
 

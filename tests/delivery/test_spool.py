@@ -18,6 +18,7 @@ from openlineage_pod.events.document import Document, to_document
 from tests.support.events import draft
 from tests.support.files import names
 from tests.support.spools import another_process, kill
+from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 
@@ -393,16 +394,17 @@ def test_torn_file_of_a_killed_writer(spool: Spool, directory: Path) -> None:
 
 def test_abandoned_after_a_fork(directory: Path) -> None:
     """A forked child that lets go neither keeps its dead parent's events locked nor frees those of a living one."""
-    forks = "import os\nif os.fork() == 0:\n    spool.abandon()\n    os.close(1)\n    time.sleep(60)\n    os._exit(0)\n"
+    pids, abandoned = directory.parent / "child", directory.parent / "abandoned"
+    forks = (
+        "import os\nif (pid := os.fork()) == 0:\n    spool.abandon()\n"
+        f"    open({str(abandoned)!r}, 'w').close()\n    os.close(1)\n    time.sleep(60)\n    os._exit(0)\n"
+        f"open({str(pids)!r}, 'w').write(str(pid))"
+    )
     spool = Spool(str(directory), MIB)
-    pids = directory.parent / "child"
-    with another_process(
-        directory,
-        1,
-        then=forks.replace("os.fork() == 0:", "(pid := os.fork()) == 0:") + f"open({str(pids)!r}, 'w').write(str(pid))",
-    ) as process:
+    with another_process(directory, 1, then=forks) as process:
         child = int(pids.read_text())
         try:
+            wait_until(abandoned.exists, "the child has let go")
             with spool.left_behind() as entries:
                 assert entries == []
             kill(process)

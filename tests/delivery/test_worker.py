@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openlineage_pod import DeliveryReport
-from openlineage_pod.delivery import keeper, worker
+from openlineage_pod.delivery import keeper, prepare, worker
 from openlineage_pod.delivery.delivery import Delivery
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.events.document import Document, Draft, to_document
@@ -328,6 +328,59 @@ def test_more_lanes_with_a_backlog() -> None:
     assert subject.flush(20) == DeliveryReport(delivered=41)
 
 
+def test_an_interrupt_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A KeyboardInterrupt within `submit` leaves nothing taken over, so that whoever tries again doubles nothing."""
+    backend = Lanes()
+    subject = connected(backend)
+
+    def interrupted(_workers: worker.Workers) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker.Workers, "grow", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            subject.submit(draft(1))
+    subject.submit(draft(1))
+    assert subject.flush(20) == DeliveryReport(delivered=2)
+
+
+def test_a_thread_waits_while_another_one_starts_the_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`flush` waits for threads that another thread of the job is about to start."""
+    starting, go_on = threading.Event(), threading.Event()
+    start = prepare.Preparer.start
+
+    def slow(preparer: prepare.Preparer) -> None:
+        starting.set()
+        go_on.wait(30)
+        start(preparer)
+
+    monkeypatch.setattr(prepare.Preparer, "start", slow)
+    subject = lanes_to(Lanes())
+    first = threading.Thread(target=subject.submit, args=(draft(1),))
+    first.start()
+    assert starting.wait(30)
+    subject.submit(draft(2))
+    threading.Timer(0.2, go_on.set).start()
+    report = subject.flush(30)
+    first.join()
+    assert report.delivered >= 1
+    assert subject.flush(30) == DeliveryReport(delivered=2)
+
+
+def test_further_workers_wait_for_the_backend_while_runs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that accepts its first event late finds all workers that were started before."""
+    monkeypatch.setattr(worker, "_MAX_IDLE", 0.05)
+    backend = Lanes()
+    backend.answer.clear()
+    subject = lanes_to(backend)
+    for number in range(60):
+        subject.submit(draft(number))
+    threading.Event().wait(0.5)  # ten times as long as an idle worker stays
+    backend.answer.set()
+    assert subject.flush(20) == DeliveryReport(delivered=60)
+    assert backend.connections > 1
+
+
 def test_further_workers_end_with_the_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
     """A further worker that finds nothing to do closes its connection and ends; the first one stays."""
     monkeypatch.setattr(worker, "_MAX_IDLE", 0.1)
@@ -494,6 +547,25 @@ def test_left_in_the_spool(
     assert spooled(tmp_path) == ["job_0", "job_1", "job_2"]
     assert printed(capfd.readouterr().err) == []
     assert list((tmp_path / "owners").iterdir()) == []
+
+
+def test_a_spool_that_opens_late_is_handed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a transport, what is in the spool is for others, and nothing is said of printing, however slow it is."""
+
+    def slow_volume(path: str, max_bytes: int) -> Spool:
+        threading.Event().wait(0.3)
+        return Spool(path, max_bytes)
+
+    monkeypatch.setattr(keeper, "Spool", slow_volume)
+    subject = delivery(None, spool_dir=str(tmp_path))
+    subject.submit(draft(1))
+    assert subject.flush(20) == DeliveryReport(spooled=1)
+    other = Spool(str(tmp_path), 1 << 20)
+    with other.left_behind() as entries:
+        assert [entry.part(2) for entry in entries or []] == ["START"]
+    assert caplog.text == ""
 
 
 def test_refused_with_a_spool(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

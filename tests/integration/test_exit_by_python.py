@@ -440,6 +440,40 @@ def test_sigterm_during_the_exit_is_not_held_up(start: Start, refused: str) -> N
     assert finished.duration < 15
 
 
+def test_sigterm_where_somebody_has_taken_the_descriptor(start: Start, refused: str) -> None:
+    """Its time is limited also after asyncio has taken the wake-up descriptor and given back none."""
+    job = start(
+        """
+        import asyncio, logging, signal, threading, time
+        from openlineage_pod import lineage_run
+
+        lock = threading.Lock()
+
+        class Handler(logging.Handler):
+            def emit(self, record):
+                with lock:  # which the interrupted job holds
+                    pass
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, print)
+            loop.remove_signal_handler(signal.SIGHUP)
+
+        logging.getLogger().addHandler(Handler())
+        with lineage_run("quick"):
+            asyncio.run(main())
+            lock.acquire()
+            print("ready", flush=True)
+            while True:
+                time.sleep(0.01)
+        """,
+        {"OPENLINEAGE_URL": refused, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "1"},
+    )
+    job.wait_for("ready")
+    job.signal(signal.SIGTERM)
+    assert job.finish(timeout=30).returncode == -signal.SIGTERM
+
+
 def test_a_transport_of_openlineage_python(start: Start, receiver: Receiver) -> None:
     """A transport that openlineage-python makes, and so imports during the exit, delivers a burst as well."""
     receiver.script({"delay": 0.02})

@@ -112,7 +112,7 @@ class ClientTransport:
             raise
 
     def clone(self) -> Transport | None:
-        """Return a transport with a connection of its own; only HTTP, the others are not known to bear it."""
+        """Return a transport with a connection of its own; only HTTP, the others are not known to be thread-safe."""
         if not isinstance(self._client.transport, HttpTransport):
             return None
         client = copy.copy(self._client)

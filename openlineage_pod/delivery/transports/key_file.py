@@ -60,7 +60,7 @@ class KeyRefusedError(Exception):
 
     @staticmethod
     def raise_for(error: Exception, keys: list[KeyFile]) -> None:
-        """Raise if `error` is a configuration_error of one of the `keys`, and have them read again."""
+        """Raise if `error` is a 401 or 403 for one of the `keys`, and have them read again."""
         if keys and status_of(error) in (401, 403):
             for key in keys:
                 key.forget()
