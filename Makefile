@@ -27,9 +27,10 @@ test: $(VENV)/installed ## run the fast tests, in minutes: no container, no Airf
 	$(VENV)/bin/python $(PYTEST) $(PARALLEL) -m 'not slow and not serial' $(NONE_SELECTED)
 	$(VENV)/bin/python $(PYTEST) -m 'not slow and serial' $(NONE_SELECTED)
 
-# One process has all tests with servers, which it starts once; the other has the rest, such as the other Pythons.
+# The tests with servers run in one process, which starts each server once.
 test-slow: $(FULL)/installed ## run all other tests: real servers, containers, Airflow, every Python, the bundle
-	$(FULL)/bin/python $(PYTEST) -n 2 --dist loadgroup -m 'slow and not serial' $(NONE_SELECTED)
+	$(FULL)/bin/python $(PYTEST) -m 'slow and not serial' tests/e2e $(NONE_SELECTED)
+	$(FULL)/bin/python $(PYTEST) -n 2 -m 'slow and not serial' --ignore=tests/e2e $(NONE_SELECTED)
 	$(FULL)/bin/python $(PYTEST) -m 'slow and serial' $(NONE_SELECTED)
 
 test-all: test test-slow ## run both

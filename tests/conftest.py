@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # They need what only the environment of the slow tests has.
-SERVERS = ROOT / "tests" / "e2e"
 SLOW_FOLDERS = tuple(ROOT / "tests" / name for name in ("e2e", "typing"))
 
 
@@ -66,8 +65,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if any(folder in item.path.parents for folder in SLOW_FOLDERS):
             item.add_marker("slow")
-        if SERVERS in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("servers"))
     left_out = [item for item in items if options.WITHOUT.intersection(item.keywords)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
