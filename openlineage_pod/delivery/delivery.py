@@ -76,7 +76,7 @@ class Delivery:
         An exception that arrives meanwhile, such as a KeyboardInterrupt, leaves nothing taken over.
         """
         self._start()
-        self._workers.grow()
+        self._workers.grow(by_job=True)
         event = Event(self._ledger.next_number(), draft.run_id, draft)
         self._ledger.add(event)
         self._preparer.put(event)

@@ -44,8 +44,8 @@ _SPOOLED_EXIT = 0.7
 # Runs that wait for each worker before a further one starts.
 _BACKLOG = 4
 _MAX_WORKERS = 64
-# The same, as long as the backend has accepted nothing.
-_MAX_UNPROVEN = 16
+# The same, as long as the backend has accepted nothing, and for the job's threads: each start costs them some time.
+_MAX_EARLY = 8
 # Seconds without work after which a further worker ends.
 _MAX_IDLE = 5.0
 # Seconds that the first worker leaves the interpreter to the job before its imports compete for it.
@@ -123,7 +123,7 @@ class Workers:
         if self._settings.spool_dir and self._drainer is None:
             self._drainer = start_thread(self._drain, "drain")
 
-    def grow(self) -> None:
+    def grow(self, *, by_job: bool = False) -> None:
         """Start a further worker while runs wait behind a backend that does not fail, or was not reached yet.
 
         Called by the job's threads, too: later, during the exit, Python 3.12 refuses new threads. Never waits for a
@@ -131,7 +131,7 @@ class Workers:
         """
         count = len(self._workers)
         waiting = max(self._queue.ready, self._preparer.waiting)  # a run may count among both
-        limit = self._max_workers if self.is_healthy else min(self._max_workers, _MAX_UNPROVEN)
+        limit = self._max_workers if self.is_healthy and not by_job else min(self._max_workers, _MAX_EARLY)
         if (self.is_failing and self.is_healthy) or waiting < _BACKLOG * count or not 0 < count < limit:
             return
         if self._growing.acquire(blocking=False):

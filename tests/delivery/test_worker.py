@@ -333,7 +333,7 @@ def test_an_interrupt_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> 
     backend = Lanes()
     subject = connected(backend)
 
-    def interrupted(_workers: worker.Workers) -> None:
+    def interrupted(_workers: worker.Workers, **_how: bool) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -370,7 +370,7 @@ def test_a_thread_waits_while_another_one_starts_the_delivery(monkeypatch: pytes
 def test_further_workers_wait_for_the_backend_while_runs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that accepts its first event late finds all workers that were started before."""
     monkeypatch.setattr(worker, "_MAX_IDLE", 0.05)
-    backend = Lanes()
+    backend = Lanes(latency=0.02)
     backend.answer.clear()
     subject = lanes_to(backend)
     for number in range(60):

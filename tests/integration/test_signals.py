@@ -260,7 +260,9 @@ def test_a_run_in_another_thread_alone_leaves_the_signals_alone(receiver: Receiv
                 print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
                 print("READY", flush=True)
                 threading.Event().wait()
-        threading.Thread(target=work).start()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()  # Python 3.12 refuses further threads once the main thread has ended
         """,
         receiver.environ,
     )
