@@ -27,7 +27,7 @@ class Keeper:
     """The spool of this process, if it has one, and the last resort.
 
     Attributes:
-        spool: None without `OPENLINEAGE_POD_SPOOL_DIR`, until `open_spool`, and where the directory cannot be used.
+        spool: None without `OPENLINEAGE_POD_SPOOL_DIR`, until the preparer has opened it, and where that is impossible.
 
     """
 

@@ -65,13 +65,13 @@ def _http_transport(environ: Mapping[str, str]) -> Transport:
 
 
 def _client_transport(environ: Mapping[str, str]) -> Transport | None:
-    # Releases before 1.37 log there, on stderr, that numpy is missing.
+    # Old releases, such as 1.35.0, log there while they are imported that numpy is missing: a line on stderr.
     quiet = logging.getLogger("openlineage.client.serde")
-    quiet.disabled = True
+    before, quiet.disabled = quiet.disabled, True
     try:
         from openlineage_pod.delivery.transports.client import ClientTransport  # deferred: openlineage.client, 200 ms
     finally:
-        quiet.disabled = False
+        quiet.disabled = before
     return ClientTransport.from_env(environ)
 
 
