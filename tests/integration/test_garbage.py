@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openlineage_pod import current_run, lineage_run
@@ -19,6 +19,7 @@ from openlineage_pod.testing import record_events
 from tests.support import options
 from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID
 from tests.support.events import SEEN_EVENTS
+from tests.support.examples import repeatable
 from tests.support.harness import by_run
 
 if TYPE_CHECKING:
@@ -299,13 +300,7 @@ IN_MANY = [20, pytest.param(max(1, options.EXAMPLES // 10), marks=pytest.mark.sl
 def test_garbage_in_a_variable_does_not_reach_the_job(variable: str, examples: int, listener: _Listener) -> None:
     """Whatever a variable holds, the job's result is the same, and a malformed value is one warning that names it."""
 
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @repeatable(examples)
     @given(garbage)
     def check(value: str) -> None:
         listener.lines.clear()
@@ -333,13 +328,7 @@ def test_garbage_in_a_variable_does_not_reach_the_job(variable: str, examples: i
 def test_garbage_in_many_variables_does_not_reach_the_job(examples: int) -> None:
     """Any combination of garbage leaves the job's result as it is."""
 
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @repeatable(examples)
     @given(
         st.dictionaries(
             st.sampled_from([name for name in ORACLES if name != "OPENLINEAGE_POD_STRICT"]), garbage, max_size=8
