@@ -24,6 +24,8 @@ class RunQueue:
         self._queueing = threading.Lock()
         # By the number of a run's next event, so that a parent's end comes after those of its children.
         self._ready: PriorityQueue[tuple[float, str]] = PriorityQueue()
+        # One for each entry of `_ready` that is no run and only wakes a worker. Both ends are atomic, unlike a count.
+        self._wakes: deque[None] = deque()
         self._parked: deque[str] = deque()
         self._next_unparking = 0.0
 
@@ -38,13 +40,17 @@ class RunQueue:
     def take(self, timeout: float | None) -> str:
         """Return the id of the run whose turn it is; empty after `timeout` seconds (None: never), or by `wake`."""
         try:
-            return self._ready.get(timeout=timeout)[1]
+            run_id = self._ready.get(timeout=timeout)[1]
         except Empty:
             return ""
+        if not run_id:
+            self._wakes.pop()
+        return run_id
 
     def wake(self, workers: int) -> None:
         """Have as many workers return from `take` once nothing is ready any more."""
         for _ in range(workers):
+            self._wakes.append(None)
             self._ready.put((math.inf, ""))
 
     def next_event(self, run_id: str) -> Event:
@@ -88,4 +94,4 @@ class RunQueue:
     @property
     def ready(self) -> int:
         """How many runs wait for a worker. Takes no lock: a signal handler may ask while it interrupts `put`."""
-        return len(self._ready.queue)
+        return max(0, len(self._ready.queue) - len(self._wakes))

@@ -126,8 +126,9 @@ class Workers:
     def grow(self, *, by_job: bool = False) -> None:
         """Start a further worker while runs wait behind a backend that does not fail, or was not reached yet.
 
-        Called by the job's threads, too: later, during the exit, Python 3.12 refuses new threads. Never waits for a
-        lock: a signal handler or a finaliser may call this while it interrupts its holder.
+        Called whenever more runs wait: by the preparer, and by workers, which take some while others arrive. By the
+        job's threads, too: later, during the exit, Python 3.12 refuses new threads. Never waits for a lock: a signal
+        handler or a finaliser may call this while it interrupts its holder.
         """
         count = len(self._workers)
         waiting = max(self._queue.ready, self._preparer.waiting)  # a run may count among both

@@ -323,9 +323,52 @@ def test_more_lanes_with_a_backlog() -> None:
     for number in range(40):
         subject.submit(draft(number))
     wait_until(lambda: backend.connections >= 8, "eight connections")
-    assert backend.connections <= 10
+    assert backend.connections <= 40 // 4 + 1  # each further one needs four runs that wait
     backend.answer.set()
     assert subject.flush(20) == DeliveryReport(delivered=41)
+
+
+def test_more_lanes_for_runs_that_are_prepared_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that a busy machine prepares after the job submitted the last one get lanes of their own as well."""
+    go_on = threading.Event()
+
+    def late(event: Draft) -> dict[str, Any]:
+        go_on.wait(30)
+        return to_document(event)
+
+    backend = Lanes()
+    subject = connected(backend)
+    backend.answer.clear()
+    monkeypatch.setattr("openlineage_pod.delivery.prepare.to_document", late)
+    monkeypatch.setattr(worker, "_MAX_IDLE", 0.05)
+    for number in range(40):
+        subject.submit(draft(number))
+    wait_until(lambda: backend.closed == backend.connections - 1 > 0, "the early workers found nothing to do")
+    early = backend.connections
+    go_on.set()
+    wait_until(lambda: backend.connections - early >= 7, "there are eight workers again")
+    backend.answer.set()
+    assert subject.flush(20) == DeliveryReport(delivered=41)
+
+
+def test_the_exit_alone_makes_no_further_lane() -> None:
+    """Three nested runs that end with the process, before it has connected, end on one lane: a child comes first."""
+    connecting, go_on = threading.Event(), threading.Event()
+    backend = Lanes()
+
+    def connect(_environ: Mapping[str, str]) -> Lanes:
+        connecting.set()
+        go_on.wait(30)
+        return backend
+
+    subject = Delivery(Settings(environ={}, flush_timeout=30), connect=connect)
+    for number, step in [(1, "START"), (2, "START"), (3, "START"), (3, "ABORT"), (2, "ABORT"), (1, "ABORT")]:
+        subject.submit(draft(number, step))
+    assert connecting.wait(30)
+    threading.Timer(0.2, go_on.set).start()
+    assert subject.close() == DeliveryReport(delivered=6)
+    assert backend.connections == 1
+    assert [job for job, step in backend.accepted if step == "ABORT"] == ["job_3", "job_2", "job_1"]
 
 
 def test_an_interrupt_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,10 +392,10 @@ def test_a_thread_waits_while_another_one_starts_the_delivery(monkeypatch: pytes
     starting, go_on = threading.Event(), threading.Event()
     start = prepare.Preparer.start
 
-    def slow(preparer: prepare.Preparer) -> None:
+    def slow(preparer: prepare.Preparer, on_queued: Callable[[], None]) -> None:
         starting.set()
         go_on.wait(30)
-        start(preparer)
+        start(preparer, on_queued)
 
     monkeypatch.setattr(prepare.Preparer, "start", slow)
     subject = lanes_to(Lanes())
