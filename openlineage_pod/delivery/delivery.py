@@ -148,7 +148,7 @@ class Delivery:
             return
         try:
             with guarded("start the delivery threads"), deferring_sigterm:
-                self._preparer.start(self._workers.grow)
+                self._preparer.start()
                 self._workers.start()
                 self._is_started = True
         finally:

@@ -21,7 +21,7 @@ from openlineage_pod.events.document import Document, fallback_event, to_documen
 from openlineage_pod.events.truncate import truncate_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from openlineage_pod.delivery.keeper import Keeper
     from openlineage_pod.delivery.ledger import Ledger
@@ -57,7 +57,6 @@ class Preparer:
         self._ledger = ledger
         self._keeper = keeper
         self._queue = queue
-        self._on_queued: Callable[[], None] = lambda: None
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         # The runs of the events in it. Each use is one atomic step, as a signal handler may interrupt `put`.
         self._waiting: dict[str, None] = {}
@@ -80,14 +79,13 @@ class Preparer:
         """How many runs have events that wait to be prepared, at least."""
         return len(self._waiting)
 
-    def start(self, on_queued: Callable[[], None]) -> None:
-        """Start the thread, once; it calls `on_queued` whenever it has queued an event.
+    def start(self) -> None:
+        """Start the thread, once.
 
         Raises:
             RuntimeError: The process may have no more threads.
 
         """
-        self._on_queued = on_queued
         if not self._begun.is_taken:
             self._thread = start_thread(self._run, "prepare")
 
@@ -165,7 +163,6 @@ class Preparer:
             with guarded("queue an event"):
                 if not event.is_claimed and not event.is_fallback:
                     self._queue.put(event)
-                    self._on_queued()
             if self._is_keeping_all:
                 time.sleep(0.001)  # else the next event could have the lock before the end of the process has it
 
@@ -240,7 +237,6 @@ class Preparer:
             others = [entry for entry in spool.entries() if entry.owner == spool.owner and entry.name not in at_hand]
             for entry in others[:_MAX_AT_HAND]:
                 self._queue.put(self._ledger.reopen(entry))
-                self._on_queued()
             self.has_spilled = len(others) > _MAX_AT_HAND
         self._is_asked_for_more = False
         self._ledger.notify()

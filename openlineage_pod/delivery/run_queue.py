@@ -10,21 +10,29 @@ from queue import Empty, PriorityQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from openlineage_pod.delivery.ledger import Event
 
 __all__ = ["RunQueue"]
 
 
 class RunQueue:
-    """Runs that have events to deliver. A run is ready, or parked, or with a worker, and with one only."""
+    """Runs that have events to deliver. A run is ready, or parked, or with a worker, and with one only.
+
+    Attributes:
+        on_put: called after each `put`.
+
+    """
 
     def __init__(self) -> None:
+        self.on_put: Callable[[], None] = lambda: None
         # Run id -> its events, in order.
         self._events: dict[str, list[Event]] = {}
         self._queueing = threading.Lock()
         # By the number of a run's next event, so that a parent's end comes after those of its children.
         self._ready: PriorityQueue[tuple[float, str]] = PriorityQueue()
-        # One for each entry of `_ready` that is no run and only wakes a worker. Both ends are atomic, unlike a count.
+        # One item for each entry of `_ready` that only wakes a worker. A deque appends and pops atomically.
         self._wakes: deque[None] = deque()
         self._parked: deque[str] = deque()
         self._next_unparking = 0.0
@@ -36,6 +44,7 @@ class RunQueue:
             events.append(event)
             if len(events) == 1:
                 self._ready.put((event.number, event.run_id))
+        self.on_put()
 
     def take(self, timeout: float | None) -> str:
         """Return the id of the run whose turn it is; empty after `timeout` seconds (None: never), or by `wake`."""

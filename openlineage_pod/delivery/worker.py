@@ -98,6 +98,7 @@ class Workers:
         self._is_stopped = False
         # When the backend last accepted an event, or was first asked to.
         self._last_progress: float | None = None
+        queue.on_put = self.grow
 
     # --- threads
 
@@ -126,9 +127,9 @@ class Workers:
     def grow(self, *, by_job: bool = False) -> None:
         """Start a further worker while runs wait behind a backend that does not fail, or was not reached yet.
 
-        Called whenever more runs wait: by the preparer, and by workers, which take some while others arrive. By the
-        job's threads, too: later, during the exit, Python 3.12 refuses new threads. Never waits for a lock: a signal
-        handler or a finaliser may call this while it interrupts its holder.
+        Called for each event that is queued, and by each worker before it takes a run. The job's threads call it too,
+        because Python 3.12 refuses new threads during the exit. It never waits for a lock, because the caller may be a
+        signal handler or a finaliser that has interrupted the thread that holds it.
         """
         count = len(self._workers)
         waiting = max(self._queue.ready, self._preparer.waiting)  # a run may count among both

@@ -323,13 +323,13 @@ def test_more_lanes_with_a_backlog() -> None:
     for number in range(40):
         subject.submit(draft(number))
     wait_until(lambda: backend.connections >= 8, "eight connections")
-    assert backend.connections <= 40 // 4 + 1  # each further one needs four runs that wait
+    assert backend.connections <= 40 // 4 + 1  # each further worker needs four waiting runs
     backend.answer.set()
     assert subject.flush(20) == DeliveryReport(delivered=41)
 
 
-def test_more_lanes_for_runs_that_are_prepared_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that a busy machine prepares after the job submitted the last one get lanes of their own as well."""
+def test_further_workers_for_runs_that_are_prepared_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further workers start for runs that a busy machine prepares after the job has submitted its last event."""
     go_on = threading.Event()
 
     def late(event: Draft) -> dict[str, Any]:
@@ -351,8 +351,8 @@ def test_more_lanes_for_runs_that_are_prepared_late(monkeypatch: pytest.MonkeyPa
     assert subject.flush(20) == DeliveryReport(delivered=41)
 
 
-def test_the_exit_alone_makes_no_further_lane() -> None:
-    """Three nested runs that end with the process, before it has connected, end on one lane: a child comes first."""
+def test_the_exit_starts_no_further_worker() -> None:
+    """At the exit one worker delivers the ends of three nested runs, the innermost first."""
     connecting, go_on = threading.Event(), threading.Event()
     backend = Lanes()
 
@@ -392,10 +392,10 @@ def test_a_thread_waits_while_another_one_starts_the_delivery(monkeypatch: pytes
     starting, go_on = threading.Event(), threading.Event()
     start = prepare.Preparer.start
 
-    def slow(preparer: prepare.Preparer, on_queued: Callable[[], None]) -> None:
+    def slow(preparer: prepare.Preparer) -> None:
         starting.set()
         go_on.wait(30)
-        start(preparer, on_queued)
+        start(preparer)
 
     monkeypatch.setattr(prepare.Preparer, "start", slow)
     subject = lanes_to(Lanes())

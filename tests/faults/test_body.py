@@ -240,8 +240,8 @@ with lineage_run("job", outputs=["s3://lake/accounts"]) as run:
     run.add_run_facet("huge", {{"huge": {HUGE[what]}}})
     print("END", flush=True)
 """
-    # To find out what to leave out takes the processor a second, on a busy machine several; what is not done by the
-    # deadline is only counted.
+    # Finding out what to leave out takes a second of processor time, several on a busy machine. An event that is not
+    # ready at the deadline is only counted.
     environ = in_memory.environ(receiver.url if backend == "well" else refused, 10)
     job = in_memory.jobs.start(source, environ)
     job.wait_for("END")

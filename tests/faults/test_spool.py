@@ -151,7 +151,7 @@ def test_a_spool_that_vanishes_during_the_run(backend: str, count: int, spooling
     receiver.requests(at_least=1 if spooled else 2 * count)
     wait_until(lambda: len(spooling.files("new")) == spooled, "the events are where they stay")
     assert spooling.spool is not None
-    # In one step: the job's threads still work in it, and a file that appears while it is emptied would keep it.
+    # Rename it first: the job's threads may still add a file, which would make rmtree fail.
     deleted = spooling.spool.rename(spooling.spool.with_name("deleted"))
     shutil.rmtree(deleted)
     if backend == "comes back":
