@@ -64,6 +64,8 @@ GRACE_PERIOD = "OPENLINEAGE_POD_GRACE_PERIOD"
 """Seconds that the pod has between SIGTERM and SIGKILL, for `openlineage-pod run` and `relay` (default 30)."""
 REPORT = "OPENLINEAGE_POD_REPORT"
 """Set by `openlineage-pod run` for its command: a file for JSON lines about its datasets and facets."""
+SUMMARY = "OPENLINEAGE_POD_SUMMARY"
+"""`true`: the line at exit that says what was sent where goes to stderr, whatever logging says (default false)."""
 STRICT = "OPENLINEAGE_POD_STRICT"
 """`true`: raise on misconfiguration at the start, for tests (default false)."""
 
@@ -115,6 +117,7 @@ OWN = (
     SPOOL_DIR,
     SPOOL_MAX_BYTES,
     STRICT,
+    SUMMARY,
 )
 """All of them, so that a misspelled one is found."""
 

@@ -64,6 +64,7 @@ class Settings(NamedTuple):
     redact: bool = True
     grace_period: float = _DEFAULT_GRACE_PERIOD
     strict: bool = False
+    summary: bool = False
     problems: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -91,6 +92,7 @@ class Settings(NamedTuple):
             redact=read_boolean(environ, environment.REDACT, problems, default=True),
             grace_period=_seconds(environ, environment.GRACE_PERIOD, _DEFAULT_GRACE_PERIOD, problems),
             strict=read_boolean(environ, environment.STRICT, problems),
+            summary=read_boolean(environ, environment.SUMMARY, problems),
             problems=tuple(problems),
         )
 

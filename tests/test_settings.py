@@ -15,6 +15,7 @@ def test_defaults() -> None:
     found = Settings.from_env({})
     assert (found.namespace, found.job_name, found.run_id) == (None, None, None)
     assert (found.disabled, found.flush_timeout, found.last_resort, found.strict) == (False, 5.0, True, False)
+    assert found.summary is False
     assert (found.inputs, found.outputs, found.problems) == ((), (), ())
 
 
@@ -31,10 +32,12 @@ def test_every_variable_is_read() -> None:
             "OPENLINEAGE_POD_FLUSH_TIMEOUT": " 2.5 ",
             "OPENLINEAGE_POD_LAST_RESORT": "OFF",
             "OPENLINEAGE_POD_STRICT": "1",
+            "OPENLINEAGE_POD_SUMMARY": "true",
         }
     )
     assert (found.namespace, found.job_name, found.run_id) == ("crm", "ingest", RUN_ID)
     assert (found.disabled, found.flush_timeout, found.last_resort, found.strict) == (True, 2.5, False, True)
+    assert found.summary is True
     assert found.inputs == ("s3://lake/a",)
     assert found.outputs == ({"namespace": "n", "name": "b"},)
     assert found.problems == ()
@@ -51,6 +54,7 @@ def test_every_variable_is_read() -> None:
         ("OPENLINEAGE_RUN_ID", "01938a6000007000-8000000000000000", "no UUID"),
         ("OPENLINEAGE_DISABLED", "maybe", "neither true nor false"),
         ("OPENLINEAGE_POD_STRICT", "2", "neither true nor false"),
+        ("OPENLINEAGE_POD_SUMMARY", "stderr", "neither true nor false"),
         ("OPENLINEAGE_POD_INPUTS", "[", "no JSON"),
         ("OPENLINEAGE_POD_INPUTS", "[" * 100_000, "no JSON"),
         ("OPENLINEAGE_POD_OUTPUTS", '{"a": 1}', "no JSON array"),

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from openlineage_pod.events.document import Document
     from openlineage_pod.events.secrets import Secrets
 
-__all__ = ["NOT_CONFIGURED", "REQUEST_TIMEOUT", "Transport", "describe", "one_line"]
+__all__ = [
+    "NOT_CONFIGURED",
+    "REQUEST_TIMEOUT",
+    "Transport",
+    "describe",
+    "limit_request",
+    "one_line",
+    "phase_of",
+    "target_of",
+    "without_credentials",
+]
 
 NOT_CONFIGURED = (
     "no OpenLineage transport is configured; set OPENLINEAGE_URL "
@@ -23,7 +34,14 @@ _MAX_DESCRIPTION = 600
 
 
 class Transport(Protocol):
-    """A way to a backend."""
+    """A way to a backend.
+
+    Three more attributes are optional; the functions below read and set them:
+
+    - `target`: where the events go, for a message.
+    - `phase`: what the request under way is waiting for, such as `connecting to marquez:5000`; else an empty text.
+    - `timeout`: seconds that one request may take; may be set at any time, also from another thread.
+    """
 
     def emit(self, document: Document) -> None:
         """Deliver one event or raise."""
@@ -33,6 +51,31 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connection; it may be opened again by the next event."""
+
+
+def target_of(transport: Transport) -> str:
+    """Return where a transport sends events, for a message: its URL without credentials, or its kind."""
+    return str(getattr(transport, "target", "") or type(transport).__name__)
+
+
+def phase_of(transport: Transport) -> str:
+    """Return what the request under way of a transport is waiting for; empty if there is none, or it cannot tell."""
+    return str(getattr(transport, "phase", ""))
+
+
+def limit_request(transport: Transport, seconds: float) -> bool:
+    """Let no further request of a transport take longer than this; return False if its requests have no such limit."""
+    timeout = getattr(transport, "timeout", None)
+    if timeout is None:
+        return False
+    transport.timeout = min(timeout, seconds)  # type: ignore[attr-defined]
+    return True
+
+
+def without_credentials(url: str) -> str:
+    """Return scheme, host and path of a URL: the user information and the query may hold credentials."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def describe(error: BaseException, secrets: Secrets) -> str:

@@ -14,6 +14,7 @@ import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import yaml
 from dateutil import parser  # noqa: F401  openlineage-python checks event times with it
@@ -24,7 +25,7 @@ from openlineage.client.transport.noop import NoopConfig, NoopTransport
 
 from openlineage_pod import environment
 from openlineage_pod.delivery.transports.adapted import adapted, prepared
-from openlineage_pod.delivery.transports.base import one_line
+from openlineage_pod.delivery.transports.base import one_line, without_credentials
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.delivery.transports.typed_event import to_run_event
 from openlineage_pod.events.secrets import Secrets
@@ -97,6 +98,25 @@ class ClientTransport:
                 return None
             client.transport = adapted(transport)
         return cls(client)
+
+    @property
+    def target(self) -> str:
+        """The URL of an HTTP transport without credentials, or the kind of another one."""
+        transport = self._client.transport
+        if isinstance(transport, HttpTransport):
+            return without_credentials(urljoin(transport.url, transport.endpoint))
+        return transport.kind or type(transport).__name__
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that one request may take; None for a transport without such a limit."""
+        transport = self._client.transport
+        return transport.timeout if isinstance(transport, HttpTransport) else None
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        if isinstance(self._client.transport, HttpTransport):
+            self._client.transport.timeout = seconds
 
     def emit(self, document: Document) -> None:
         """Deliver one event or raise."""

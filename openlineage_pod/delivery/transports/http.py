@@ -24,7 +24,7 @@ from openlineage_pod import environment
 from openlineage_pod._fork import importing
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.transports.answer import Answer, AnswerError, RedirectError, describe_redirect
-from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT
+from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT, without_credentials
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.events.facets import __version__
 
@@ -73,6 +73,20 @@ class DirectHttpTransport:
         self._key = key
         self._way: _Connection | Session = _Connection(self._url) if is_plain(self._url) else _session(self._url)
 
+    @property
+    def target(self) -> str:
+        """The URL that events are posted to, without credentials."""
+        return without_credentials(self._url)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one request may take."""
+        return self._way.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._way.timeout = seconds
+
     def emit(self, document: Document) -> None:
         """Post one event.
 
@@ -87,7 +101,9 @@ class DirectHttpTransport:
             try:
                 self._way.post(document.body, key)
             except RedirectError:
-                self._way = _session(self._url)
+                session = _session(self._url)
+                session.timeout = self._way.timeout
+                self._way = session
                 self._way.post(document.body, key)
         except Exception as error:
             KeyRefusedError.raise_for(error, [self._key] if isinstance(self._key, KeyFile) else [])
@@ -111,6 +127,7 @@ class _Connection:
     """
 
     def __init__(self, url: str) -> None:
+        self.timeout = REQUEST_TIMEOUT
         self._url = url
         parts = urlsplit(url)
         self._target = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -164,8 +181,9 @@ class _Connection:
             if _is_readable(connection.sock):
                 connection.close()  # the backend has closed it since; the request opens another one
             else:
-                connection.sock.settimeout(REQUEST_TIMEOUT)
-        response_class: Any = partial(_response, time.monotonic() + REQUEST_TIMEOUT)
+                connection.sock.settimeout(self.timeout)
+        connection.timeout = self.timeout
+        response_class: Any = partial(_response, time.monotonic() + self.timeout)
         connection.response_class = response_class
         connection.request("POST", self._target, body, headers)
         with connection.getresponse() as answer:

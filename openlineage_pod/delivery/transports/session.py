@@ -14,9 +14,15 @@ __all__ = ["Session", "new_session"]
 
 
 class Session:
-    """A session that posts to one URL."""
+    """A session that posts to one URL.
+
+    Attributes:
+        timeout: seconds that the backend may be silent during one request.
+
+    """
 
     def __init__(self, url: str) -> None:
+        self.timeout = REQUEST_TIMEOUT
         self._session = new_session()
         # Proxies, certificates and netrc are looked up once, and the request is prepared once: per event that would
         # take twice the processor time of the rest.
@@ -36,7 +42,7 @@ class Session:
         # Credentials of the URL or of netrc are there already; requests, and so openlineage-python, prefers them.
         if key and "Authorization" not in request.headers:
             request.headers["Authorization"] = f"Bearer {key}"
-        self._session.send(request, timeout=REQUEST_TIMEOUT, **self._environment).raise_for_status()
+        self._session.send(request, timeout=self.timeout, **self._environment).raise_for_status()
 
     def close(self) -> None:
         """Close the connection; the next event opens another one."""
