@@ -41,13 +41,11 @@ def draft(**changes: Any) -> Draft:
 
 
 def test_document() -> None:
-    """The document has the identity, the parent, the complete jobType facet and both sides' datasets."""
+    """The document has the identity, the parent and both sides' datasets."""
     document = to_document(draft())
     assert (document["eventType"], document["producer"]) == ("START", PRODUCER)
     assert document["run"]["runId"] == RUN_ID
     assert document["run"]["facets"]["parent"]["run"] == {"runId": TASK}
-    job_type = document["job"]["facets"]["jobType"]
-    assert [job_type[key] for key in ("processingType", "integration", "jobType")] == ["BATCH", "KUBERNETES_POD", "JOB"]
     assert document["inputs"][0]["inputFacets"]["inputStatistics"]["rowCount"] == 1
     assert document["outputs"][0]["facets"]["schema"]["fields"] == [{"name": "id"}]
 

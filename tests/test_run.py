@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import platform
 import threading
 import time
+from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from openlineage.client.facet_v2 import nominal_time_run
+from openlineage.client.facet_v2 import job_type_job, nominal_time_run
 
 from openlineage_pod import ParentContext, current_run, dataset, lineage_run
+from openlineage_pod.events.facets import __version__
 from openlineage_pod.events.uuid7 import new_uuid7
 from openlineage_pod.settings import canonical_uuid
 from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from openlineage_pod.testing import Recorded
 
@@ -53,6 +58,104 @@ def test_every_event_carries_parent_and_root(recording: Recording) -> None:
             "job": {"namespace": "airflow", "name": "etl.ingest"},
             "root": {"run": {"runId": ROOT_RUN_ID}, "job": {"namespace": "airflow", "name": "etl"}},
         }
+
+
+def test_every_event_says_what_runs_the_job(recorded: Recorded) -> None:
+    """Both events have the complete jobType, and the processing engine: Python, and the version of this package."""
+    with lineage_run("load"):
+        pass
+    for event in recorded.events:
+        job_type = event["job"]["facets"]["jobType"]
+        kinds = [job_type[key] for key in ("processingType", "integration", "jobType")]
+        assert kinds == ["BATCH", "KUBERNETES_POD", "JOB"]
+        engine = event["run"]["facets"]["processing_engine"]
+        said = {key: value for key, value in engine.items() if not key.startswith("_")}
+        version = platform.python_version()
+        assert said == {"name": "python", "version": version, "openlineageAdapterVersion": __version__}
+
+
+def test_own_processing_engine_counts(recorded: Recorded) -> None:
+    """A job that says what runs it, such as Spark, keeps that."""
+    with lineage_run("load") as run:
+        run.add_run_facet("processing_engine", {"name": "spark", "version": "4.0"})
+    assert recorded.events[1]["run"]["facets"]["processing_engine"]["name"] == "spark"
+
+
+def test_producer_is_the_same_in_every_release(recorded: Recorded) -> None:
+    """The last segment of the producer, of events and facets, has no version: DataHub names a platform after it."""
+    with lineage_run("load", outputs=[dataset("s3://lake/a", schema={"id": "int"}, rows=1)]):
+        pass
+
+    def producers(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            yield from (item for key, item in value.items() if key in ("producer", "_producer"))
+            for item in value.values():
+                yield from producers(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from producers(item)
+
+    assert set(producers(recorded.events)) == {"https://github.com/openlineage-pod/openlineage-pod"}
+
+
+class _Loader:
+    """Call me to load."""
+
+    def __call__(self) -> None:
+        pass
+
+
+def _plain() -> None:
+    """Load the accounts
+    of today.
+
+    Not this.
+    """  # noqa: D205  two lines are one paragraph
+
+
+def _undocumented() -> None:
+    pass
+
+
+async def _coroutine() -> None:
+    """Load the accounts of today."""
+
+
+def _generator() -> Iterator[None]:
+    """Load the accounts of today."""
+    yield
+
+
+@pytest.mark.parametrize(
+    ("function", "description"),
+    [
+        (_plain, "Load the accounts of today."),
+        (_coroutine, "Load the accounts of today."),
+        (_generator, "Load the accounts of today."),
+        (partial(_plain), "Load the accounts of today."),
+        (_undocumented, None),
+        (partial(_undocumented), None),
+        (_Loader(), None),
+        (len, None),
+    ],
+)
+def test_docstring_is_the_documentation(
+    recorded: Recorded, function: Callable[..., Any], description: str | None
+) -> None:
+    """The first paragraph of the function's own docstring describes the job; that of a class does not."""
+    result = lineage_run("load")(function)(*[""] if function is len else [])
+    if asyncio.iscoroutine(result):
+        asyncio.run(result)
+    elif isinstance(result, Generator):
+        list(result)
+    for event in recorded.events:
+        assert event["job"]["facets"].get("documentation", {}).get("description") == description
+
+
+def test_own_documentation_counts(recorded: Recorded) -> None:
+    """A documentation facet that the job gives replaces the docstring."""
+    lineage_run("load", job_facets={"documentation": {"description": "mine"}})(_plain)()
+    assert recorded.events[0]["job"]["facets"]["documentation"]["description"] == "mine"
 
 
 def test_without_a_parent_there_is_no_parent_facet(recorded: Recorded) -> None:
@@ -136,7 +239,8 @@ def test_nested_run_has_the_enclosing_run_as_parent_and_the_same_root(recording:
         event for event in recorded.events if event["job"]["name"] == "inner" and event["eventType"] == "START"
     )
     assert parent_of(inner_start)["run"] == {"runId": outer.run_id}
-    assert parent_of(inner_start)["job"] == {"namespace": "airflow", "name": "outer"}
+    job = parent_of(inner_start)["job"]
+    assert (job["namespace"], job["name"], job["facets"]["jobType"]["jobType"]) == ("airflow", "outer", "JOB")
     assert parent_of(inner_start)["root"]["run"] == {"runId": ROOT_RUN_ID}
 
 
@@ -313,12 +417,25 @@ def test_child_environment(recording: Recording, monkeypatch: pytest.MonkeyPatch
     parent = ParentContext.from_env(env)
     assert parent is not None
     assert (parent.run_id, parent.job_name, parent.job_namespace) == (run.run_id, "outer", "airflow")
+    assert parent.job_facets["jobType"]["jobType"] == "JOB"
     assert parent.root is not None
     assert parent.root.run_id == ROOT_RUN_ID
+    assert not parent.root.job_facets  # Airflow did not say of which type it is
     assert env["HOME_OF_MINE"] == "1"
     assert not {"OPENLINEAGE_RUN_ID", "OPENLINEAGE_JOB_NAME", "OPENLINEAGE_POD_INPUTS"} & env.keys()
     assert "HOME_OF_MINE" not in only
     assert only["A"] == "1"
+
+
+def test_child_environment_has_the_own_job_type(recorded: Recorded) -> None:
+    """A job type that the job gives itself, as a dictionary or a typed facet, is the one that its children hear of."""
+    typed = job_type_job.JobTypeJobFacet(processingType="STREAMING", integration="SPARK", jobType="APPLICATION")
+    with lineage_run("outer") as run:
+        run.add_job_facet("jobType", typed)
+        parent = ParentContext.from_env(run.child_env({}))
+    assert parent is not None
+    assert parent.job_facets == {"jobType": recorded.events[1]["job"]["facets"]["jobType"]}
+    assert parent.job_facets["jobType"]["jobType"] == "APPLICATION"
 
 
 def test_pod_facet_on_every_event(recording: Recording) -> None:

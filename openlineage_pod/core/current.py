@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +35,9 @@ class _NullRecorder:
     def declare(self, state: Literal["FAIL", "ABORT"], _reason: str | BaseException) -> None:
         self._ignore(f"the state {state}")
 
+    def child_env(self, base: Mapping[str, str]) -> dict[str, str]:
+        return dict(base)
+
     def _ignore(self, what: str) -> None:
         current = existing_runtime()
         if current is not None and current.open_runs and not current.told_of_other_threads:
@@ -55,10 +57,6 @@ class _NullRun(LineageRun):
 
     def __repr__(self) -> str:
         return "<no LineageRun>"
-
-    def child_env(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return a copy of `base` (default: the environment of this process) as it is."""
-        return dict(os.environ if base is None else base)
 
 
 NULL_RUN = _NullRun(_NullRecorder())
@@ -100,7 +98,7 @@ def make_run(
     enclosing = _current.get()
     identity, problems = identify(
         runtime.settings,
-        enclosing.identity.as_parent() if enclosing else runtime.parent,
+        enclosing.as_parent() if enclosing else runtime.parent,
         job_name=job_name,
         job_namespace=job_namespace,
         default_name=default_name,

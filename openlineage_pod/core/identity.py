@@ -12,6 +12,8 @@ from openlineage_pod.events.uuid7 import new_uuid7
 from openlineage_pod.settings import MAX_NAME, name_fault
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openlineage_pod.settings import Settings
 
 __all__ = ["Identity", "identify"]
@@ -27,10 +29,15 @@ class Identity(NamedTuple):
     job_namespace: str
     parent: ParentContext | None
 
-    def as_parent(self) -> ParentContext:
-        """Return what the children of this run need to know of it; they have the same root as this run."""
+    def as_parent(self, job_type: Mapping[str, object]) -> ParentContext:
+        """Return what the children of this run need to know of it; they have the same root as this run.
+
+        Args:
+            job_type: The `jobType` facet of this run's job.
+
+        """
         root = self.parent and (self.parent.root or self.parent)
-        return ParentContext(self.run_id, self.job_name, self.job_namespace, root=root)
+        return ParentContext(self.run_id, self.job_name, self.job_namespace, {"jobType": job_type}, root)
 
 
 def identify(

@@ -63,7 +63,7 @@ class LineageScope:
                 f"@lineage_run decorates a function or method, not a {kind}; "
                 "below @classmethod or @property it does, and a job name goes as in @lineage_run('name')"
             )
-        wrapper = _wrapper_for(function, self._open)
+        wrapper = _wrapper_for(function, partial(self._open, description=_first_paragraph(function)))
         return update_wrapper(wrapper, function)
 
     def __enter__(self) -> LineageRun:
@@ -85,8 +85,8 @@ class LineageScope:
     ) -> None:
         self.__exit__(kind, error, traceback)
 
-    def _open(self, default_name: str) -> RunRecorder | None:
-        """Start a run; return None where none is reported."""
+    def _open(self, default_name: str, description: str = "") -> RunRecorder | None:
+        """Start a run, with this description of its job; return None where none is reported."""
         with guarded("start a lineage run"):
             current = runtime()
             if not current.settings.disabled:
@@ -95,6 +95,7 @@ class LineageScope:
                     job_name=self._job_name,
                     job_namespace=self._job_namespace,
                     default_name=default_name,
+                    description=description,
                     **self._options,
                 )
                 run.start()
@@ -223,11 +224,27 @@ def _command_name() -> str:
     return name if name and name != "-c" else "python"
 
 
+def _first_paragraph(function: Any) -> str:
+    """Return the first paragraph of a function's docstring as one line; empty if it has none."""
+    inner = _inner(function)
+    # An object that can be called inherits its docstring: its own says nothing of what a call does.
+    text = getattr(inner, "__doc__", None) if _code_of(inner) is not None else None
+    if not isinstance(text, str):
+        return ""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return " ".join(lines[: lines.index("")] if "" in lines else lines)
+
+
+def _inner(function: Any) -> Any:
+    """Return what a `functools.partial` calls, or the function itself."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
 def _wrapper_for(function: Callable[..., Any], open_run: OpenRun) -> Callable[..., Any]:
     """Return a wrapper of the same kind as `function`, so that an inspection sees no difference."""
-    inner: Any = function
-    while isinstance(inner, partial):
-        inner = inner.func
+    inner = _inner(function)
     name = getattr(inner, "__name__", type(inner).__name__)
     code = _code_of(inner) or _code_of(type(inner).__call__)
     flags = code.co_flags if code is not None else 0

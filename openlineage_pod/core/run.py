@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,14 +18,15 @@ from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod.core.outcome import COMPLETE, Outcome, outcome_of
 from openlineage_pod.datasets.dataset import Dataset, dataset
-from openlineage_pod.events.document import Draft
-from openlineage_pod.events.facets import is_facet
+from openlineage_pod.events.document import Draft, json_ready
+from openlineage_pod.events.facets import facet, is_facet, job_type, processing_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Protocol
 
     from openlineage_pod.core.identity import Identity
+    from openlineage_pod.core.parent import ParentContext
     from openlineage_pod.core.runtime import Runtime
     from openlineage_pod.datasets.dataset import DatasetSource
 
@@ -38,9 +40,12 @@ if TYPE_CHECKING:
         def add(self, side: Side, source: DatasetSource, /) -> None: ...
         def add_facet(self, owner: Literal["run", "job"], key: str, facet: Any, /) -> None: ...
         def declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException, /) -> None: ...
+        def child_env(self, base: Mapping[str, str], /) -> dict[str, str]: ...
 
 
 __all__ = ["LineageRun", "RunRecorder", "new_run"]
+
+_PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 
 class LineageRun:
@@ -107,7 +112,7 @@ class LineageRun:
         Left out are the variables that name this run itself: the child's own run needs other ones.
 
         """
-        return self._recorder.identity.as_parent().child_env(os.environ if base is None else base)
+        return self._recorder.child_env(os.environ if base is None else base)
 
 
 class RunRecorder:
@@ -133,7 +138,10 @@ class RunRecorder:
         self._runtime = runtime
         self._process = os.getpid()
         self._datasets: dict[str, dict[tuple[str, str], Dataset]] = {"input": {}, "output": {}}
-        self._facets: dict[str, dict[str, Any]] = {"run": {}, "job": {}}
+        self._facets: dict[str, dict[str, Any]] = {
+            "run": {"processing_engine": processing_engine("python", _PYTHON)},
+            "job": {"jobType": job_type("JOB")},
+        }
         self._parent_facet = identity.parent.to_facet() if identity.parent is not None else None
         self._declared: Outcome | None = None
         self._started_at, self._started_clock = began or (time.time(), time.monotonic())
@@ -182,6 +190,14 @@ class RunRecorder:
             error = outcome_of(reason) if isinstance(reason, BaseException) else Outcome(state, str(reason))
             if self._is_open(state):
                 self._declared = error._replace(state=state)
+
+    def as_parent(self) -> ParentContext:
+        """Return what the children of this run need to know of it."""
+        return self.identity.as_parent(json_ready(self._facets["job"]["jobType"]))
+
+    def child_env(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return `base` for a child process of this run."""
+        return self.as_parent().child_env(base)
 
     def start(self) -> None:
         """Report the START. The run is not made current yet."""
@@ -266,12 +282,15 @@ def new_run(
     outputs: Iterable[DatasetSource] = (),
     run_facets: Mapping[str, Any] | None = None,
     job_facets: Mapping[str, Any] | None = None,
+    description: str = "",
 ) -> RunRecorder:
     """Make the run of an identity, with the datasets that the DAG declared if no run encloses it.
 
-    `began` is its time, in Unix seconds and in monotonic ones (default: now).
+    `began` is its time, in Unix seconds and in monotonic ones (default: now); `description` is what the job does.
     """
     recorder = RunRecorder(identity, runtime, enclosing, began)
+    if description:
+        recorder.add_facet("job", "documentation", facet("DocumentationJobFacet", description=description))
     if enclosing is None:
         for source in runtime.settings.inputs:
             recorder.add("input", source, environment.INPUTS)
@@ -282,9 +301,9 @@ def new_run(
     for source in outputs:
         recorder.add("output", source)
     with guarded("add the run facets"):
-        for key, facet in (run_facets or {}).items():
-            recorder.add_facet("run", key, facet)
+        for key, value in (run_facets or {}).items():
+            recorder.add_facet("run", key, value)
     with guarded("add the job facets"):
-        for key, facet in (job_facets or {}).items():
-            recorder.add_facet("job", key, facet)
+        for key, value in (job_facets or {}).items():
+            recorder.add_facet("job", key, value)
     return recorder

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
             """Return the entry of an event's `inputs` or `outputs` (the value of `side`)."""
 
 
-__all__ = ["Document", "Draft", "fallback_event", "is_event", "job_type", "json_ready", "to_document", "to_json"]
+__all__ = ["Document", "Draft", "fallback_event", "is_event", "json_ready", "to_document", "to_json"]
 
 _MAX_DEPTH = 64
 _MAX_VALUES = 100_000
@@ -100,7 +100,7 @@ def to_document(draft: Draft) -> dict[str, Any]:
         "job": {
             "namespace": draft.job_namespace,
             "name": draft.job_name,
-            "facets": _facets({"jobType": job_type("JOB"), **draft.job_facets}, unserialisable),
+            "facets": _facets(draft.job_facets, unserialisable),
         },
         "inputs": [_Plain(unserialisable).of(dataset.to_dict("inputs")) for dataset in draft.inputs],
         "outputs": [_Plain(unserialisable).of(dataset.to_dict("outputs")) for dataset in draft.outputs],
@@ -113,11 +113,6 @@ def to_document(draft: Draft) -> dict[str, Any]:
             ", ".join(sorted(unserialisable)),
         )
     return document
-
-
-def job_type(kind: str) -> dict[str, Any]:
-    """Return the facet of a job of this kind; all three fields, as Marquez and Datadog read them all."""
-    return facet("JobTypeJobFacet", processingType="BATCH", integration="KUBERNETES_POD", jobType=kind)
 
 
 def fallback_event(start: Mapping[str, Any]) -> dict[str, Any]:

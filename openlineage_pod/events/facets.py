@@ -7,25 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["EVENT_SCHEMA_URL", "FACET_VERSIONS", "PRODUCER", "__version__", "complete_facet", "facet", "is_facet"]
+__all__ = [
+    "EVENT_SCHEMA_URL",
+    "FACET_VERSIONS",
+    "PRODUCER",
+    "__version__",
+    "complete_facet",
+    "facet",
+    "is_facet",
+    "job_type",
+    "processing_engine",
+]
 
 __version__ = "0.1.0"
 
 _PROJECT = "https://github.com/openlineage-pod/openlineage-pod"
 _SPEC = "https://openlineage.io/spec"
 
-PRODUCER = f"{_PROJECT}/tree/v{__version__}"
-"""The producer URI of every event and facet: this project at this version."""
+PRODUCER = _PROJECT
+"""The producer URI of every event and facet.
+
+Without a version: DataHub takes the last segment of its path as the platform of a run's parent, so with a version in it
+each release would move all jobs. The version stands in the facet `processing_engine`.
+"""
 
 EVENT_SCHEMA_URL = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
 
 FACET_VERSIONS = {
     "ColumnLineageDatasetFacet": "1-2-0",
+    "DocumentationJobFacet": "1-1-0",
     "ErrorMessageRunFacet": "1-0-1",
     "InputStatisticsInputDatasetFacet": "1-0-0",
     "JobTypeJobFacet": "2-0-4",
     "OutputStatisticsOutputDatasetFacet": "1-0-2",
     "ParentRunFacet": "1-2-0",
+    "ProcessingEngineRunFacet": "1-1-1",
     "SchemaDatasetFacet": "1-2-0",
     "TagsRunFacet": "1-0-0",
 }
@@ -46,6 +62,19 @@ def _schema_url(definition: str) -> str:
 def facet(definition: str, **fields: object) -> dict[str, object]:
     """Return a facet of the named schema definition as JSON-ready data, with `_producer` and `_schemaURL`."""
     return {"_producer": PRODUCER, "_schemaURL": _schema_url(definition), **fields}
+
+
+def job_type(kind: str) -> dict[str, object]:
+    """Return the facet of a job of this kind; all three fields, as Marquez and Datadog read them all."""
+    return facet("JobTypeJobFacet", processingType="BATCH", integration="KUBERNETES_POD", jobType=kind)
+
+
+def processing_engine(name: str, version: str = "unknown") -> dict[str, object]:
+    """Return the run facet that says what runs the job: the name of a program, and its version.
+
+    Without this facet, DataHub answers 500 to the event ("Unable to determine orchestrator").
+    """
+    return facet("ProcessingEngineRunFacet", version=version, name=name, openlineageAdapterVersion=__version__)
 
 
 def is_facet(value: object) -> bool:

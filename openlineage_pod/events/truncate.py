@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["truncate_event"]
 
 _STACK_TRACE_KEPT = 4000
-_KEPT_RUN_FACETS = ("parent", "errorMessage", "tags", "kubernetes_pod")
+_KEPT_RUN_FACETS = ("parent", "errorMessage", "tags", "kubernetes_pod", "processing_engine")
 _KEPT_JOB_FACETS = ("jobType",)
 # What describes a dataset goes last, and the schema after the column lineage that needs it.
 _DESCRIPTIONS = ("columnLineage", "schema")
-_LAST = ("kubernetes_pod", "errorMessage", "tags")
+_LAST = ("kubernetes_pod", "errorMessage", "tags", "processing_engine")
 # What the tag that tells of it takes: its value, and the facet around it.
 _MAX_TAG = 500
 _TAG_ROOM = 850
@@ -36,7 +36,7 @@ def truncate_event(
     2. of the datasets, their statistics and other facets but schema and column lineage, the largest first;
     3. column lineage, then schemas, the largest first;
     4. all but the last 4,000 characters of the stack trace, and of the error message;
-    5. the pod, the error, and the users' tags.
+    5. the pod, the error, the users' tags, and the processing engine.
 
     Never the parent, the run, the job, or the namespaces and names of the datasets: with very many of those it stays
     larger. A cut event says so in a warning and in the run facet `tags`, key `openlineage_pod_left_out`.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from openlineage_pod import environment
 from openlineage_pod.core.identity import Identity, identify
 from openlineage_pod.core.parent import read_parent, without_own
+from openlineage_pod.events.facets import job_type
 from openlineage_pod.settings import ConfigurationError, Settings
 from openlineage_pod.wrapper.metadata_file import make_metadata_file
 from openlineage_pod.wrapper.oom import count_oom_kills
@@ -57,6 +58,7 @@ class Plan(NamedTuple):
     Attributes:
         environs: The environment of the command, then the plain one, for a kernel that finds the first one too long.
         began: The time of the start, in Unix seconds and in monotonic ones.
+        program: The base name of the command's executable.
         settings: Of this process.
         parent: The run that started this process, if anybody named it.
         parent_problems: What was wrong with the variables that name the parent.
@@ -71,6 +73,7 @@ class Plan(NamedTuple):
 
     environs: Sequence[dict[str, str]]
     began: tuple[float, float]
+    program: str = "command"
     settings: Settings = Settings({})
     parent: ParentContext | None = None
     parent_problems: Sequence[str] = ()
@@ -91,14 +94,15 @@ def make_plan(command: Sequence[str], options: RunOptions) -> Plan:
     """
     plan = Plan([_inherited_environment()], (time.time(), time.monotonic()))
     try:
-        return _complete(plan, os.path.basename(command[0].rstrip("/")) or "command", options)
+        program = os.path.basename(command[0].rstrip("/")) or "command"
+        return _complete(plan._replace(program=program), options)
     except ConfigurationError:
         raise
     except Exception as error:
         return plan._replace(error=error)
 
 
-def _complete(plan: Plan, name: str, options: RunOptions) -> Plan:
+def _complete(plan: Plan, options: RunOptions) -> Plan:
     settings = Settings.from_env()
     parent, parent_problems = read_parent(settings.environ)
     plan = plan._replace(settings=settings, parent=parent, parent_problems=parent_problems)
@@ -114,7 +118,7 @@ def _complete(plan: Plan, name: str, options: RunOptions) -> Plan:
         parent,
         job_name=options.job_name,
         job_namespace=options.namespace,
-        default_name=name,
+        default_name=plan.program,
         run_id=settings.run_id,
     )
     if settings.strict and problems:
@@ -123,7 +127,7 @@ def _complete(plan: Plan, name: str, options: RunOptions) -> Plan:
         raise configuration_error(settings, problems)
     (inherited,) = plan.environs
     inherited.pop(environment.REPORT, None)  # the file of a wrapper around this one
-    environ = identity.as_parent().child_env(inherited)
+    environ = identity.as_parent(job_type("COMMAND")).child_env(inherited)
     plan = plan._replace(
         environs=[environ, without_own(inherited)], identity=identity, problems=problems, oom_kills=count_oom_kills()
     )

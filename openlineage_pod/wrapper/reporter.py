@@ -14,7 +14,7 @@ from openlineage_pod._threads import start_thread
 from openlineage_pod.core.outcome import COMPLETE, Outcome
 from openlineage_pod.core.run import new_run
 from openlineage_pod.core.runtime import Runtime
-from openlineage_pod.events.document import job_type
+from openlineage_pod.events.facets import job_type, processing_engine
 from openlineage_pod.wrapper.metadata_file import merge_metadata_file
 from openlineage_pod.wrapper.oom import count_oom_kills
 
@@ -76,6 +76,7 @@ class Reporter:
             began=self._plan.began,
             inputs=self._options.inputs,
             outputs=self._options.outputs,
+            run_facets={"processing_engine": processing_engine(self._plan.program)},
             job_facets={"jobType": job_type("COMMAND")},
         )
         self._run.start()

@@ -220,11 +220,21 @@ def test_the_run_and_its_parent(receiver: Receiver, jobs: Jobs) -> None:
     for event in events:
         assert (event["job"]["namespace"], event["job"]["name"]) == ("airflow", "etl.ingest.true")
         assert event["job"]["facets"]["jobType"]["jobType"] == "COMMAND"
+        engine = event["run"]["facets"]["processing_engine"]
+        assert (engine["name"], engine["version"]) == ("true", "unknown")
         parent = event["run"]["facets"]["parent"]
         assert (parent["run"]["runId"], parent["root"]["run"]["runId"]) == (PARENT_RUN_ID, ROOT_RUN_ID)
         assert [dataset["name"] for dataset in event["inputs"]] == ["crm.public.accounts", "b"]
         assert sorted(dataset["name"] for dataset in event["outputs"]) == ["dag", "x"]
     assert len(by_run(events)) == 1
+
+
+def test_the_command_hears_of_its_own_job_type(receiver: Receiver, jobs: Jobs) -> None:
+    """A run inside the command has a command as its parent."""
+    script = "from openlineage_pod import lineage_run; lineage_run('inner')(len)('')"
+    assert run(jobs, sys.executable, "-c", script, environ=receiver.environ).returncode == 0
+    inner = next(event for event in receiver.events() if event["job"]["name"] == "inner")
+    assert inner["run"]["facets"]["parent"]["job"]["facets"]["jobType"]["jobType"] == "COMMAND"
 
 
 def test_names(receiver: Receiver, jobs: Jobs) -> None:
