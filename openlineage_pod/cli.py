@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openlineage_pod.events.facets import __version__
 from openlineage_pod.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["main"]
 
@@ -33,12 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Blocked before any thread starts and before the slow imports: the kernel drops a signal for PID 1 that is
         # neither handled nor blocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, _RELAY_STOP_SIGNALS)
-    parser = _parser()
+    parser, commands = _parsers()
     options, unknown = parser.parse_known_args(own)
-    if options.command == "run" and not command:
+    parser = commands[options.command]  # its usage is the one that helps
+    if options.command == "run" and not command and not (unknown and unknown[0].startswith("--")):
         parser.error("say what to run after --, as in: openlineage-pod run -- python job.py")
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        parser.error(_unrecognized(unknown, parser))
     if options.command == "run":
         return _run(command, options)
     if separator:
@@ -100,10 +101,26 @@ def exit_code(text: str) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _unrecognized(arguments: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """Return the message for arguments that `parser` does not know, with the option that a misspelled one may mean."""
+    from difflib import get_close_matches  # deferred: only a mistake pays for it
+
+    known = [option for option in parser.format_help().replace(",", " ").split() if option.startswith("--")]
+    name = arguments[0].partition("=")[0]
+    similar = get_close_matches(name, known, 1) if name.startswith("-") else []
+    return f"unrecognized arguments: {' '.join(arguments)}{f'; did you mean {similar[0]}?' if similar else ''}"
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Return the parser of the command line, and the parsers of the commands by their names."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="openlineage-pod", description="Lineage from inside containers.")
+    class Parser(argparse.ArgumentParser):
+        def __init__(self, **options: Any) -> None:
+            # Abbreviated, `--name` would set --namespace, and a new option could change what an old command line means.
+            super().__init__(allow_abbrev=False, **options)
+
+    parser = Parser(prog="openlineage-pod", description="Lineage from inside containers.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -158,4 +175,4 @@ def _parser() -> argparse.ArgumentParser:
     )
     replay.add_argument("paths", nargs="+", metavar="PATH", help="a spool directory, a file, or - for standard input")
     replay.add_argument("--dry-run", action="store_true", help="list the events and deliver nothing")
-    return parser
+    return parser, commands.choices

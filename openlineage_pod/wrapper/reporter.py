@@ -15,11 +15,13 @@ from openlineage_pod.core.outcome import COMPLETE, Outcome
 from openlineage_pod.core.run import new_run
 from openlineage_pod.core.runtime import Runtime
 from openlineage_pod.events.facets import job_type, processing_engine
+from openlineage_pod.settings import quoted
 from openlineage_pod.wrapper.metadata_file import merge_metadata_file
 from openlineage_pod.wrapper.oom import count_oom_kills
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
 
     from openlineage_pod.core.run import RunRecorder
     from openlineage_pod.wrapper.plan import Plan, RunOptions
@@ -35,7 +37,7 @@ _DELIVERY_RESERVE = 3.0
 # Seconds for reading the metadata file, and for the delivery, even if there is no time left.
 _MIN_TIME = 0.2
 _MAX_TERMINATION_MESSAGE = 4096
-_KILLED = 128 + signal.SIGKILL
+_OOM_HINT = "a process of the container was killed by the OOM killer"
 _LANGUAGE = "COMMAND"
 
 
@@ -68,7 +70,7 @@ class Reporter:
         )
         if self._plan.identity is None:
             return
-        for problem in self._plan.problems:
+        for problem in (*self._plan.problems, *_commas(self._options)):
             logger.warning("%s", problem)
         self._run = new_run(
             self._runtime,
@@ -169,28 +171,47 @@ def outcome_of_command(ended: Ended, options: RunOptions, *, oom: bool | None) -
         oom: whether the kernel's count of OOM kills has risen; None if unknown.
 
     """
-    code = ended.code
+    code, killed_by = ended.code, ended.killed_by
     if ended.error:
         return _failed(f"the command could not be started: {ended.error}")
-    if code in options.complete_on:
+    if code in options.complete_on or (code == 0 and code not in options.abort_on):
         return COMPLETE
+    # A killed child may be why the command ended so, and its own message may say nothing about it.
+    hint = f"; {_OOM_HINT}" if oom else ""
+    how = f"exited with {code}" if killed_by is None else f"was killed by {_name(killed_by)}"
     if code in options.abort_on:
-        return Outcome("ABORT", f"the command exited with {code}", language=_LANGUAGE)
-    if code == 0:
-        return COMPLETE
-    how = f"was killed by {_name(code - 128)}" if 128 < code <= 128 + signal.SIGRTMAX else f"exited with {code}"  # noqa: PLR2004
-    if code == _KILLED and oom:
+        return _aborted(f"the command {how}{hint}")
+    if killed_by == signal.SIGKILL and oom:
         return _failed("the command was killed because it ran out of memory (OOM)")
     if ended.stopped_by is not None:
-        return Outcome("ABORT", f"stopped by {_name(ended.stopped_by)}; the command {how}", language=_LANGUAGE)
-    if code == _KILLED:
-        known = "" if oom is None else ", and not for want of memory"
-        return _failed(f"the command was killed from outside (SIGKILL{known})")
-    return _failed(f"the command {how}")
+        return _aborted(f"stopped by {_name(ended.stopped_by)}; the command {how}{hint}")
+    if killed_by == signal.SIGKILL and oom is not None:
+        return _failed("the command was killed by SIGKILL (not by the OOM killer)")
+    return _failed(f"the command {how}{hint}")
+
+
+def _commas(options: RunOptions) -> Iterator[str]:
+    """Yield a sentence for each `--input` or `--output` whose comma may stand between two datasets.
+
+    It is not split: a name may have a comma in it. Between the hosts of one URI a comma is at its place.
+    """
+    for option, uris in (("--input", options.inputs), ("--output", options.outputs)):
+        for uri in uris:
+            _, separator, rest = uri.partition("://")
+            name = rest.partition("/")[2] if separator else uri
+            if "," in name or "://" in rest:
+                yield (
+                    f"{option} {quoted(uri)} is reported as one dataset with a comma in its name; "
+                    f"for several datasets repeat the option: {option} A {option} B"
+                )
 
 
 def _failed(message: str) -> Outcome:
     return Outcome("FAIL", message, language=_LANGUAGE)
+
+
+def _aborted(message: str) -> Outcome:
+    return Outcome("ABORT", message, language=_LANGUAGE)
 
 
 def _name(number: int) -> str:

@@ -38,12 +38,15 @@ class Ended(NamedTuple):
         code: The exit code as a shell would give it: 128 + n after a death by signal n, 126 or 127 if not started.
         stopped_by: The signal that had asked the command to stop, if any.
         error: Why the command could not be started.
+        killed_by: The signal that the command died of, by its wait status. None if it exited, even with a code above
+            128: a shell exits so after a child of its own died of a signal, and others for reasons of their own.
 
     """
 
     code: int
     stopped_by: int | None = None
     error: str = ""
+    killed_by: int | None = None
 
 
 def block_signals() -> set[int]:
@@ -121,7 +124,9 @@ class Supervisor:
                 self.reap_zombies()
             else:
                 self.on_signal(received, on_stop_signal)
-        return Ended(_shell_code(self._status), self._stopped_by or self._interrupted_by(self._status))
+        killed_by = os.WTERMSIG(self._status) if os.WIFSIGNALED(self._status) else None
+        code = os.WEXITSTATUS(self._status) if killed_by is None else 128 + killed_by
+        return Ended(code, self._stopped_by or self._interrupted_by(killed_by), killed_by=killed_by)
 
     def _spawn(self, command: list[str]) -> int:
         group = {"setpgroup": 0} if self._to_group else {}
@@ -161,14 +166,12 @@ class Supervisor:
                     return True
         return False
 
-    def _interrupted_by(self, status: int) -> int | None:
+    def _interrupted_by(self, killed_by: int | None) -> int | None:
         """Return the signal of a Ctrl-C or Ctrl-backslash that killed a command in the foreground.
 
         The kernel sends it only to the command's group, never to this process.
         """
-        if self._has_terminal and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGINT, signal.SIGQUIT):
-            return os.WTERMSIG(status)
-        return None
+        return killed_by if self._has_terminal and killed_by in (signal.SIGINT, signal.SIGQUIT) else None
 
     def next_signal(self) -> signal.struct_siginfo | None:
         """Wait for the next signal and return it; return None if a timer is due first."""
@@ -258,10 +261,6 @@ def _terminal() -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _shell_code(status: int) -> int:
-    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def _become_subreaper() -> None:

@@ -15,10 +15,10 @@ NAME = "OPENLINEAGE_POD_REPORT"
 class Reported:
     """A command that is reported in this process; the test writes its metadata file."""
 
-    def __init__(self) -> None:
-        plan = make_plan(["/usr/bin/load"], RunOptions())._replace(runtime=existing_runtime())
+    def __init__(self, options: RunOptions = RunOptions()) -> None:  # noqa: B008  immutable
+        plan = make_plan(["/usr/bin/load"], options)._replace(runtime=existing_runtime())
         self.path = Path(plan.environs[0][NAME])
-        self.reporting = BackgroundReporter(plan, RunOptions())
+        self.reporting = BackgroundReporter(plan, options)
         self.reporting.wait_until_made()  # START must have an earlier time than everything that follows
 
     def clean_up(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from openlineage_pod.cli import main
 from openlineage_pod.wrapper import reporter
 from openlineage_pod.wrapper.command import BackgroundReporter
 from openlineage_pod.wrapper.plan import RunOptions, make_plan
@@ -20,6 +21,8 @@ from tests.wrapper.reported import Reported
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from openlineage_pod.testing import Recorded
 
 # --- while the reporter is being made
 
@@ -79,6 +82,11 @@ USAGE_ERRORS = [
     ["run", "--kill-after", "nan", "--", "true"],
     ["run", "--kill-after", "inf", "--", "true"],
     ["run", "extra", "--", "true"],
+    ["run", "--name", "x", "--", "true"],
+    ["run", "--input=a", "--outp=b", "--", "true"],
+    ["relay", "--he", "a"],
+    ["replay", "--dry", "a"],
+    ["--vers"],
     ["relay"],
     ["relay", "a", "b"],
     ["relay", "a", "--", "true"],
@@ -100,9 +108,52 @@ def test_usage_errors(arguments: list[str], tmp_path: Path) -> None:
         check=False,
     )
     assert (finished.returncode, finished.stdout) == (2, "")
-    assert finished.stderr.startswith("usage: openlineage-pod")
+    command = [each for each in arguments[:1] if not each.startswith("-")]
+    assert finished.stderr.startswith(" ".join(["usage: openlineage-pod", *command]))
     assert "Traceback" not in finished.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["run", "--inputs", "s3://a/b", "--", "true"], "--input?"),
+        (["run", "--outputs=s3://a/b", "--", "true"], "--output?"),
+        (["run", "--signal-groups", "--", "true"], "--signal-group?"),
+        (["replay", "--dryrun", "x"], "--dry-run?"),
+    ],
+    ids=str,
+)
+def test_misspelled_option(arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelled option is refused with the usage of its command, and the option that it may mean."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    usage, *_, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith(f"usage: openlineage-pod {arguments[0]}")
+    assert error.endswith(f"did you mean {meant}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_told"),
+    [
+        ("s3://lake/a,s3://lake/b", True),
+        ("postgres://warehouse/crm.public.a,crm.public.b", True),
+        ("./a.csv,b.csv", True),
+        ("/srv/a,/srv/b", True),
+        ("mssql://h:1433/db.s.a,", True),
+        ("kafka://b1:9092,b2:9092/orders", False),
+        ("s3://lake/a", False),
+    ],
+)
+def test_comma_in_a_dataset(uri: str, is_told: bool, recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
+    """A comma in --input or --output is a warning that shows how to name several datasets; nothing is split."""
+    reported = Reported(RunOptions(inputs=[uri], outputs=[uri]))
+    reported.end()
+    told = [line for line in caplog.messages if "repeat the option" in line]
+    expected = ["--input A --input B", "--output A --output B"] if is_told else []
+    assert [line.partition("repeat the option: ")[2] for line in told] == expected
+    assert max(len(event[side]) for event in recorded.events for side in ("inputs", "outputs")) == 1
 
 
 def test_help_of_run(tmp_path: Path) -> None:

@@ -22,52 +22,69 @@ if TYPE_CHECKING:
 
     from openlineage_pod.testing import Recorded
 
-TERM, INT, KILL = 15, 2, 9
+TERM, INT, KILL, SEGV = 15, 2, 9, 11
 
+HINT = "; a process of the container was killed by the OOM killer"
 OUTCOMES = [
-    # code, stopped by, --abort-on, --complete-on, OOM; state, a part of the message
+    # exit code (negative: the signal that killed it), stopped by, --abort-on, --complete-on, OOM; state, message
     (0, None, (), (), False, "COMPLETE", ""),
     (0, TERM, (), (), False, "COMPLETE", ""),
-    (0, None, (), (), True, "COMPLETE", ""),
-    (0, None, (0,), (), False, "ABORT", "exited with 0"),
-    (7, None, (), (), False, "FAIL", "exited with 7"),
-    (255, None, (), (), False, "FAIL", "exited with 255"),
-    (7, TERM, (), (), False, "ABORT", "SIGTERM"),
-    (7, INT, (), (), False, "ABORT", "SIGINT"),
-    (143, TERM, (), (), False, "ABORT", "SIGTERM"),
-    (143, None, (), (), False, "FAIL", "SIGTERM"),
-    (139, None, (), (), False, "FAIL", "SIGSEGV"),
-    (139, TERM, (), (), False, "ABORT", "SIGSEGV"),
-    (137, None, (), (), False, "FAIL", "killed from outside"),
-    (137, None, (), (), True, "FAIL", "OOM"),
-    (137, TERM, (), (), False, "ABORT", "SIGKILL"),
-    (137, TERM, (), (), True, "FAIL", "OOM"),
-    (1, None, (), (), True, "FAIL", "exited with 1"),
-    (99, None, (99,), (), False, "ABORT", "exited with 99"),
+    (0, None, (0,), (), False, "ABORT", "the command exited with 0"),
+    (7, None, (), (), False, "FAIL", "the command exited with 7"),
+    (255, None, (), (), False, "FAIL", "the command exited with 255"),
+    (7, TERM, (), (), False, "ABORT", "stopped by SIGTERM; the command exited with 7"),
+    (7, INT, (), (), False, "ABORT", "stopped by SIGINT; the command exited with 7"),
+    (-TERM, TERM, (), (), False, "ABORT", "stopped by SIGTERM; the command was killed by SIGTERM"),
+    (-TERM, None, (), (), False, "FAIL", "the command was killed by SIGTERM"),
+    (-SEGV, None, (), (), False, "FAIL", "the command was killed by SIGSEGV"),
+    (-SEGV, TERM, (), (), False, "ABORT", "stopped by SIGTERM; the command was killed by SIGSEGV"),
+    (-KILL, None, (), (), False, "FAIL", "the command was killed by SIGKILL (not by the OOM killer)"),
+    (-KILL, None, (), (), None, "FAIL", "the command was killed by SIGKILL"),
+    (-KILL, None, (), (), True, "FAIL", "the command was killed because it ran out of memory (OOM)"),
+    (-KILL, TERM, (), (), False, "ABORT", "stopped by SIGTERM; the command was killed by SIGKILL"),
+    (-KILL, TERM, (), (), True, "FAIL", "the command was killed because it ran out of memory (OOM)"),
+    (-50, None, (), (), False, "FAIL", "the command was killed by signal 50"),
+    (99, None, (99,), (), False, "ABORT", "the command exited with 99"),
     (99, None, (), (99,), False, "COMPLETE", ""),
-    (99, None, (98, 99), (1, 2), False, "ABORT", "exited with 99"),
+    (99, None, (98, 99), (1, 2), False, "ABORT", "the command exited with 99"),
     (99, TERM, (), (99,), False, "COMPLETE", ""),
-    (137, None, (137,), (), False, "ABORT", "137"),
-    (178, None, (), (), False, "FAIL", "signal 50"),
+    (-KILL, None, (137,), (), False, "ABORT", "the command was killed by SIGKILL"),
+    (137, None, (137,), (), False, "ABORT", "the command exited with 137"),
+    # Exit codes that only look like signals: a shell whose child died, Airflow, dbt, ssh, or anything else.
+    (129, None, (), (), False, "FAIL", "the command exited with 129"),
+    (137, None, (), (), False, "FAIL", "the command exited with 137"),
+    (138, None, (), (), None, "FAIL", "the command exited with 138"),
+    (143, TERM, (), (), False, "ABORT", "stopped by SIGTERM; the command exited with 143"),
+    (192, None, (), (), False, "FAIL", "the command exited with 192"),
+    # A killed child explains what the command itself may not say.
+    (0, None, (), (), True, "COMPLETE", ""),
+    (1, None, (), (), True, "FAIL", f"the command exited with 1{HINT}"),
+    (137, None, (), (), True, "FAIL", f"the command exited with 137{HINT}"),
+    (-TERM, None, (), (), True, "FAIL", f"the command was killed by SIGTERM{HINT}"),
+    (7, TERM, (), (), True, "ABORT", f"stopped by SIGTERM; the command exited with 7{HINT}"),
+    (99, None, (99,), (), True, "ABORT", f"the command exited with 99{HINT}"),
 ]
 
 
-@pytest.mark.parametrize(("code", "stopped_by", "abort_on", "complete_on", "oom", "state", "part"), OUTCOMES)
+def ended_with(number: int, stopped_by: int | None = None) -> Ended:
+    """Return the end of a command: its exit code, or the negative number of the signal that killed it."""
+    return Ended(number, stopped_by) if number >= 0 else Ended(128 - number, stopped_by, killed_by=-number)
+
+
+@pytest.mark.parametrize(("number", "stopped_by", "abort_on", "complete_on", "oom", "state", "text"), OUTCOMES)
 def test_outcomes(  # noqa: PLR0917  parameters of one table
-    code: int,
+    number: int,
     stopped_by: int | None,
     abort_on: Sequence[int],
     complete_on: Sequence[int],
-    oom: bool,
+    oom: bool | None,
     state: str,
-    part: str,
+    text: str,
 ) -> None:
-    """Each way to end has its state and a message with the reason."""
+    """Each way to end has its state and a message with the reason, by the wait status and not by the exit code."""
     options = RunOptions(abort_on=abort_on, complete_on=complete_on)
-    outcome = reporter.outcome_of_command(Ended(code, stopped_by), options, oom=oom)
-    assert outcome.state == state
-    assert part in outcome.message
-    assert ("OOM" in outcome.message) == (part == "OOM")
+    outcome = reporter.outcome_of_command(ended_with(number, stopped_by), options, oom=oom)
+    assert (outcome.state, outcome.message) == (state, text)
 
 
 @pytest.mark.parametrize("code", [126, 127])
@@ -79,13 +96,13 @@ def test_outcome_of_a_command_that_could_not_be_started(code: int) -> None:
 
 
 def test_counter_that_rises(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> None:
-    """A 137 is an OOM only if the count has risen; without a count the message says nothing about memory."""
-    cases = (3, 3, "not for want of memory"), (3, 4, "(OOM)"), (None, None, "(SIGKILL)"), (None, 4, "(SIGKILL)")
+    """A SIGKILL is an OOM only if the count has risen; without a count the message says nothing about memory."""
+    cases = (3, 3, "(not by the OOM killer)"), (3, 4, "(OOM)"), (None, None, "by SIGKILL"), (None, 4, "by SIGKILL")
     for before, after, part in cases:
         counts = iter([before, after])
         for module in (plan, reporter):
             monkeypatch.setattr(module, "count_oom_kills", lambda counts=counts: next(counts))
-        Reported().end(Ended(128 + KILL))
+        Reported().end(ended_with(-KILL))
         assert part in message(recorded.events[-1])
     assert [event["eventType"] for event in recorded.events] == ["START", "FAIL"] * len(cases)
 

@@ -625,4 +625,4 @@ def test_wrong_durations() -> None:
 
 def test_ended_without_a_reason() -> None:
     """The end of a command that nobody stopped has only a code."""
-    assert Ended(7) == (7, None, "")
+    assert Ended(7) == (7, None, "", None)
