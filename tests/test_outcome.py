@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -31,8 +33,60 @@ from openlineage_pod.core.outcome import Outcome, outcome_of
     ids=repr,
 )
 def test_state(error: BaseException | None, state: str) -> None:
-    """The state follows DESIGN's table."""
+    """The state follows the table of `outcome_of`."""
     assert outcome_of(error).state == state
+
+
+def _raised_by(module: str, name: str, base: type[BaseException] = RuntimeError) -> Any:
+    """Return a class as a library that is not installed here would define it."""
+    return type(
+        name, (base,), {"__module__": module, "__init__": lambda self, code=0: setattr(self, "exit_code", code)}
+    )
+
+
+class _NeverEqual(int):
+    def __eq__(self, _other: object) -> bool:
+        raise ValueError("not comparable")
+
+    __hash__ = int.__hash__
+
+
+CLICK_EXIT = _raised_by("click.exceptions", "Exit")
+TYPER_EXIT = _raised_by("typer.exceptions", "Exit")
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (SystemExit(0.0), "FAIL"),
+        (SystemExit(Fraction(0)), "FAIL"),
+        (SystemExit(()), "FAIL"),
+        (SystemExit(0, 0), "FAIL"),
+        (SystemExit(_NeverEqual(0)), "COMPLETE"),
+        (SystemExit(_NeverEqual(3)), "FAIL"),
+        (CLICK_EXIT(), "COMPLETE"),
+        (CLICK_EXIT(2), "FAIL"),
+        (TYPER_EXIT(0), "COMPLETE"),
+        (TYPER_EXIT(1), "FAIL"),
+        (_raised_by("asyncclick.exceptions", "Exit")(0), "COMPLETE"),
+        (type("Done", (TYPER_EXIT,), {"__module__": "app.cli"})(0), "COMPLETE"),
+        (_raised_by("click.exceptions", "Abort")(0), "FAIL"),
+        (_raised_by("app.click", "Exit")(0), "FAIL"),
+        (type("Exit", (ValueError,), {"__module__": None})(0), "FAIL"),
+        (_raised_by("greenlet", "GreenletExit", BaseException)(), "ABORT"),
+        (_raised_by("trio", "Cancelled", BaseException)(), "ABORT"),
+        (_raised_by("concurrent.futures._base", "CancelledError", Exception)(), "FAIL"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{type(value).__module__}.{type(value).__name__}",
+)
+def test_state_by_status_and_library(error: BaseException, state: str) -> None:
+    """What counts is the status with which Python or the library ends the program, and who cancels the body."""
+    assert outcome_of(error).state == state
+
+
+def test_exit_of_a_library_names_its_code() -> None:
+    """The message of click's or typer's exit is that of SystemExit."""
+    assert outcome_of(CLICK_EXIT(3)).message == "exited with 3"
 
 
 def test_error_facet() -> None:

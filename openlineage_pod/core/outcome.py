@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from openlineage_pod.events.facets import facet
@@ -40,30 +39,43 @@ COMPLETE = Outcome("COMPLETE")
 # What the job's own __str__ or __repr__ may raise; a KeyboardInterrupt is the user's.
 _RAISED = (Exception, SystemExit, GeneratorExit)
 
+# Exceptions of libraries, by the top of their module's name and their own: importing them would cost every job time.
+# Those that end a program with the status in their `exit_code`, as SystemExit does with its `code`.
+_EXITS = {("asyncclick", "Exit"), ("click", "Exit"), ("typer", "Exit")}
+# Those by which somebody else cancels the body. GreenletExit is what gevent and eventlet kill a greenlet with.
+_CANCELLATIONS = {("asyncio", "CancelledError"), ("greenlet", "GreenletExit"), ("trio", "Cancelled")}
+
 
 def outcome_of(error: BaseException | None, traceback: TracebackType | None = None) -> Outcome:
     """Return the outcome of a body that was left by `error` (None: it returned). Never raises.
 
     | error | state |
     |---|---|
-    | None, GeneratorExit (the consumer closed the generator), SystemExit with 0 or None | COMPLETE |
-    | KeyboardInterrupt, asyncio.CancelledError | ABORT |
+    | None; GeneratorExit (the consumer closed the generator) | COMPLETE |
+    | SystemExit, or the Exit of click or typer, with 0 or None | COMPLETE |
+    | KeyboardInterrupt; a cancellation by asyncio, trio, gevent or eventlet | ABORT |
     | anything else | FAIL |
     """
     if error is None or isinstance(error, GeneratorExit):
         return COMPLETE
-    if isinstance(error, SystemExit):
-        if error.code is None or error.code == 0:
+    if isinstance(error, SystemExit) or _is_one_of(_EXITS, error):
+        code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", None)
+        if code is None or _is_zero(code):
             return COMPLETE
-        return Outcome("FAIL", f"exited with {_shown(error.code)}", _stack_trace(error, traceback))
-    state: State = "ABORT" if isinstance(error, KeyboardInterrupt) or _is_cancellation(error) else "FAIL"
-    return Outcome(state, _message(error), _stack_trace(error, traceback))
+        return Outcome("FAIL", f"exited with {_shown(code)}", _stack_trace(error, traceback))
+    is_abort = isinstance(error, KeyboardInterrupt) or _is_one_of(_CANCELLATIONS, error)
+    return Outcome("ABORT" if is_abort else "FAIL", _message(error), _stack_trace(error, traceback))
 
 
-def _is_cancellation(error: BaseException) -> bool:
-    # A body can only be cancelled by asyncio if asyncio is loaded; importing it here would cost every job 30 ms.
-    asyncio = sys.modules.get("asyncio.exceptions")
-    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+def _is_one_of(names: set[tuple[str, str]], error: BaseException) -> bool:
+    """Return whether the error's class, or one that it is derived from, has one of these names."""
+    classes = [(getattr(cls, "__module__", None), cls.__name__) for cls in type.mro(type(error))]
+    return any(isinstance(module, str) and (module.partition(".")[0], name) in names for module, name in classes)
+
+
+def _is_zero(code: object) -> bool:
+    """Return whether Python exits with the status 0 for this code: 0.0 is printed, and the status is 1."""
+    return isinstance(code, int) and int.__eq__(code, 0)
 
 
 def _shown(value: object) -> str:
