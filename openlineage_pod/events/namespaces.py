@@ -1,0 +1,107 @@
+"""Dataset namespaces: what a backend can store, and what to send in place of anything else.
+
+Marquez stores a namespace unchecked and validates it on each read. A single wrong one, or a dataset with a blank name,
+makes it answer 500 to `/namespaces` and `/jobs` for everybody and for good. Job namespaces are not checked here:
+Marquez cleans them itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["clean_namespace", "clean_namespaces"]
+
+# https://github.com/MarquezProject/marquez: marquez.common.models.NamespaceName
+_FORBIDDEN = re.compile(r"[^a-zA-Z:;=/0-9_\-.@+]")
+_MAX_LENGTH = 1024
+# Levels of a facet: identifiers stand in the first few, and a log line may hold thousands.
+_MAX_DEPTH = 64
+# kafka://b1:9092,b2:9092 is the cluster that its first host leads to.
+_FURTHER_HOSTS = re.compile(r"^([a-zA-Z][\w+.\-]*://[^,/]*),[^/]*")
+_TEMPLATE = re.compile(r"\$\{|\{\{|\{%|\$\(|\$[A-Za-z_]|%\(\w|<[A-Za-z_]+>")
+_SIDES = ("inputs", "outputs")
+_KINDS = ("facets", "inputFacets", "outputFacets")
+
+
+def clean_namespace(namespace: str) -> str:
+    """Return a dataset namespace that every backend can store.
+
+    Of several hosts the first one stays. Each other character that cannot be stored becomes `_`.
+    """
+    first_host = _FURTHER_HOSTS.sub(r"\1", namespace)
+    return _FORBIDDEN.sub("_", first_host)[:_MAX_LENGTH] or "_"
+
+
+def clean_namespaces(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the event with namespaces that every backend can store, and a warning for each one that was changed.
+
+    It looks at the inputs, the outputs, and every facet that names datasets (symlinks, columnLineage, lineage, …).
+    A dataset without a name or namespace is left out. `document` stays as it is; what is not the JSON of an event is
+    passed on.
+    """
+    warnings: list[str] = []
+    clean = dict(document)
+    for side in _SIDES:
+        if isinstance(entries := document.get(side), list):
+            clean[side] = [kept for entry in entries for kept in _entry(entry, side.removesuffix("s"), warnings)]
+    for owner in ("run", "job"):
+        holder = document.get(owner)
+        facets = holder.get("facets") if isinstance(holder, dict) else None
+        if isinstance(facets, dict) and "lineage" in facets:
+            lineage = _identifiers(facets["lineage"], f"{owner} facet 'lineage'", warnings)
+            clean[owner] = {**document[owner], "facets": {**facets, "lineage": lineage}}
+    return clean, list(dict.fromkeys(warnings))
+
+
+def _entry(entry: Any, side: str, warnings: list[str]) -> list[Any]:
+    """Return an input or output with clean namespaces, as a list that is empty if it does not name a dataset."""
+    if not isinstance(entry, dict):
+        return [entry]
+    namespace, name = entry.get("namespace"), entry.get("name")
+    if not (isinstance(namespace, str) and namespace.strip() and isinstance(name, str) and name.strip()):
+        warnings.append(f"{side} dataset {name!r} of namespace {namespace!r} is left out: one of the two is missing")
+        return []
+    clean = {**entry, "namespace": _cleaned(namespace, f"{side} dataset {name!r}", warnings)}
+    for kind in _KINDS:
+        if isinstance(facets := entry.get(kind), dict):
+            clean[kind] = {
+                key: _identifiers(facet, f"{side} dataset {name!r}, facet {key!r}", warnings)
+                for key, facet in facets.items()
+            }
+    return [clean]
+
+
+def _identifiers(value: Any, where: str, warnings: list[str], depth: int = 0) -> Any:
+    """Return a part of a facet with clean namespaces wherever it names a dataset."""
+    if depth > _MAX_DEPTH:
+        return value
+    if isinstance(value, list):
+        return [_identifiers(item, where, warnings, depth + 1) for item in value]
+    if not isinstance(value, dict):
+        return value
+    namespace = value.get("namespace")
+    names_dataset = ("name" in value or "field" in value) and value.get("type") != "JOB"
+    found = {
+        key: item if key == "job" else _identifiers(item, where, warnings, depth + 1) for key, item in value.items()
+    }
+    if isinstance(namespace, str) and names_dataset:
+        found["namespace"] = _cleaned(namespace, where, warnings)
+    return found
+
+
+def _cleaned(namespace: str, where: str, warnings: list[str]) -> str:
+    clean = clean_namespace(namespace)
+    if clean != namespace:
+        reason = (
+            "is a template that was not rendered"
+            if _TEMPLATE.search(namespace)
+            else "names several hosts"
+            if clean == _FURTHER_HOSTS.sub(r"\1", namespace)
+            else f"has characters other than letters, digits and :;=/_-.@+, or not 1 to {_MAX_LENGTH} of them"
+        )
+        warnings.append(f"{where}: the namespace {namespace[:200]!r} {reason}; sent as {clean[:200]!r}")
+    return clean

@@ -1,0 +1,1 @@
+"""Tests of events: their documents, facets and namespaces."""
