@@ -17,6 +17,7 @@ from openlineage_pod.events.facets import job_type
 from openlineage_pod.settings import ConfigurationError, Settings
 from openlineage_pod.wrapper.metadata_file import make_metadata_file
 from openlineage_pod.wrapper.oom import count_oom_kills
+from openlineage_pod.wrapper.program import Program, program_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ class Plan(NamedTuple):
     Attributes:
         environs: The environment of the command, then the plain one, for a kernel that finds the first one too long.
         began: The time of the start, in Unix seconds and in monotonic ones.
-        program: The base name of the command's executable.
+        program: What the command runs.
         settings: Of this process.
         parent: The run that started this process, if anybody named it.
         parent_problems: What was wrong with the variables that name the parent.
@@ -73,7 +74,7 @@ class Plan(NamedTuple):
 
     environs: Sequence[dict[str, str]]
     began: tuple[float, float]
-    program: str = "command"
+    program: Program = Program("command", "command", "UNKNOWN")
     settings: Settings = Settings({})
     parent: ParentContext | None = None
     parent_problems: Sequence[str] = ()
@@ -94,8 +95,7 @@ def make_plan(command: Sequence[str], options: RunOptions) -> Plan:
     """
     plan = Plan([_inherited_environment()], (time.time(), time.monotonic()))
     try:
-        program = os.path.basename(command[0].rstrip("/")) or "command"
-        return _complete(plan._replace(program=program), options)
+        return _complete(plan._replace(program=program_of(command)), options)
     except ConfigurationError:
         raise
     except Exception as error:
@@ -118,7 +118,7 @@ def _complete(plan: Plan, options: RunOptions) -> Plan:
         parent,
         job_name=options.job_name,
         job_namespace=options.namespace,
-        default_name=plan.program,
+        default_name=plan.program.name,
         run_id=settings.run_id,
     )
     if settings.strict and problems:

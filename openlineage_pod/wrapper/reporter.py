@@ -38,7 +38,6 @@ _DELIVERY_RESERVE = 3.0
 _MIN_TIME = 0.2
 _MAX_TERMINATION_MESSAGE = 4096
 _OOM_HINT = "a process of the container was killed by the OOM killer"
-_LANGUAGE = "COMMAND"
 
 
 class Reporter:
@@ -78,7 +77,7 @@ class Reporter:
             began=self._plan.began,
             inputs=self._options.inputs,
             outputs=self._options.outputs,
-            run_facets={"processing_engine": processing_engine(self._plan.program)},
+            run_facets={"processing_engine": processing_engine(self._plan.program.executable)},
             job_facets={"jobType": job_type("COMMAND")},
         )
         self._run.start()
@@ -94,7 +93,8 @@ class Reporter:
         """
         if self._run is None:
             return
-        aborted = Outcome("ABORT", f"stopped by {_name(number)}, and killed before it ended", language=_LANGUAGE)
+        reason = f"stopped by {_name(number)}, and killed before it ended"
+        aborted = Outcome("ABORT", reason, language=self._plan.program.language)
         with guarded("prepare for the end"):
             self._run.write_fallback(aborted)
             if number != signal.SIGTERM:  # a SIGKILL follows only a SIGTERM
@@ -122,6 +122,7 @@ class Reporter:
         if self._stop_deadline is not None:
             deadline = min(deadline, max(now + _MIN_TIME, self._stop_deadline + self._reserve * 2 / 3))
         outcome = outcome_of_command(ended, self._options, oom=self._ran_out_of_memory())
+        outcome = outcome._replace(language=self._plan.program.language)
         if self._last_chance is None:
             self._merge_and_end(outcome, now + max(_MIN_TIME, (deadline - now) / 2))
         else:
@@ -207,11 +208,11 @@ def _commas(options: RunOptions) -> Iterator[str]:
 
 
 def _failed(message: str) -> Outcome:
-    return Outcome("FAIL", message, language=_LANGUAGE)
+    return Outcome("FAIL", message)
 
 
 def _aborted(message: str) -> Outcome:
-    return Outcome("ABORT", message, language=_LANGUAGE)
+    return Outcome("ABORT", message)
 
 
 def _name(number: int) -> str:

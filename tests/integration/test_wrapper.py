@@ -281,6 +281,15 @@ def test_names(receiver: Receiver, jobs: Jobs) -> None:
     assert first["run"]["runId"] == second["run"]["runId"] == RUN_ID
 
 
+def test_name_of_the_script(receiver: Receiver, jobs: Jobs) -> None:
+    """The job has the name of the script behind the interpreter, and a failure names the script's language."""
+    script = jobs.file("load.py", "import sys; sys.exit(3)")
+    run(jobs, "env", "A=b", sys.executable, "-u", "-X", "dev", str(script), environ={**receiver.environ, **AIRFLOW_ENV})
+    start_event, fail = receiver.events()
+    assert start_event["job"]["name"] == fail["job"]["name"] == "etl.ingest.load"
+    assert fail["run"]["facets"]["errorMessage"]["programmingLanguage"] == "PYTHON"
+
+
 def test_start_carries_the_time_before_the_command(receiver: Receiver, jobs: Jobs) -> None:
     """START lies before the first thing that the command does, and the end after the last one."""
     finished = run(jobs, *sh("date +%s.%N; sleep 0.3; date +%s.%N"), environ=receiver.environ)
@@ -625,8 +634,10 @@ def test_signal_that_the_command_ignores_by_inheritance(receiver: Receiver, jobs
     assert ends(receiver.events()[-1]) == ("FAIL", "the command exited with 7")
 
 
-@pytest.mark.parametrize(("name", "parent"), [(b"caf\xe9{{.sh", "etl"), (b"load.sh", "x" * 1024)])
-def test_command_with_an_impossible_name(name: bytes, parent: str, receiver: Receiver, jobs: Jobs) -> None:
+@pytest.mark.parametrize(
+    ("name", "parent", "shown"), [(b"caf\xe9{{.sh", "etl", "caf???"), (b"load.sh", "x" * 1024, "load")]
+)
+def test_command_with_an_impossible_name(name: bytes, parent: str, shown: str, receiver: Receiver, jobs: Jobs) -> None:
     """A command with any bytes in its name, and one below a parent with the longest name, are reported and linked."""
     script = jobs.directory / os.fsdecode(name)
     script.write_text(f"{' '.join(wrapped('true'))}\n")
@@ -639,7 +650,7 @@ def test_command_with_an_impossible_name(name: bytes, parent: str, receiver: Rec
     assert outer["run"]["facets"]["parent"]["run"]["runId"] == PARENT_RUN_ID
     assert inner["run"]["facets"]["parent"]["job"]["name"] == outer["job"]["name"]
     names = outer["job"]["name"], inner["job"]["name"]
-    assert [each.rpartition(".")[2] for each in names] == ["sh", "true"]
+    assert [each.rpartition(".")[2] for each in names] == [shown, "true"]
     assert max(map(len, names)) <= 1024
 
 
