@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._redaction import redact
 from openlineage_pod._stderr import BoundedHandler
@@ -29,16 +29,32 @@ class _Masking(logging.Filter):
 
 
 class _QuietLogger(logging.Logger):
-    """A logger that no handler of the job's can make raise: we log between two steps that belong together."""
+    """Logs through the logger that `logging` has under our name, and never raises: we log between two steps of ours.
 
-    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802  the base class's name
+    That logger's class may be any (`logging.setLoggerClass`), as may the job's handlers, filters and record factory.
+    """
+
+    def __init__(self, registered: logging.Logger) -> None:
+        super().__init__(registered.name)
+        self._registered = registered
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  the base class's name
         with suppress(Exception):
-            super().callHandlers(record)
+            return self._registered.isEnabledFor(level)
+        return False
+
+    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802
+        self._registered.handle(record)
+
+    def _log(self, *args: Any, **options: Any) -> None:
+        with suppress(Exception):
+            super()._log(*args, **{"stacklevel": 2, **options})
 
 
-logger = logging.getLogger("openlineage_pod")
-logger.__class__ = _QuietLogger
-logger.addHandler(BoundedHandler(logger))
+_registered = logging.getLogger("openlineage_pod")
+with suppress(Exception):  # of a logger's class that the job has set
+    _registered.addHandler(BoundedHandler(_registered))
+logger = _QuietLogger(_registered)
 _masking = _Masking()
 logger.addFilter(_masking)
 

@@ -63,7 +63,7 @@ def record_events(environ: Mapping[str, str] | None = None) -> Iterator[Recorded
     """Record the events of all runs in the block instead of delivering them anywhere.
 
     Args:
-        environ: The environment that the runs see; default: that of this process.
+        environ: The environment that the runs see; default: that of this process, but for `OPENLINEAGE_DISABLED`.
 
     Raises:
         ConfigurationError: `environ` has `OPENLINEAGE_POD_STRICT=true` and a wrong setting.
@@ -71,6 +71,9 @@ def record_events(environ: Mapping[str, str] | None = None) -> Iterator[Recorded
     """
     recorder = _Recorder()
     settings = Settings.from_env(environ)._replace(spool_dir=None)  # whose events would go to the recorder, too
+    if environ is None:
+        # That variable of the process is for the tests that do not record.
+        settings = settings._replace(disabled=False)
     runtime = Runtime.from_settings(settings, connect=lambda _environ: recorder)
     before = replace_runtime(runtime)
     try:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
+import contextlib
+import copy
 import functools
 import inspect
+import pickle
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +19,7 @@ from openlineage_pod import DeliveryReport, current_run, flush, lineage_run
 from openlineage_pod.core.runtime import replace_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from openlineage_pod.testing import Recorded
 
@@ -92,11 +97,145 @@ def test_callables_that_are_no_functions(recorded: Recorded) -> None:
     assert [name for name, _ in states(recorded)] == ["load", "load", "Job", "Job"]
 
 
-@pytest.mark.parametrize("wrong", [7, classmethod(lambda _cls: None), property(lambda _self: None)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        7,
+        int,
+        classmethod(lambda _cls: None),
+        property(lambda _self: None),
+        functools.cached_property(lambda _self: None),
+        functools.partialmethod(print, 1),
+        functools.singledispatchmethod(print),
+    ],
+    ids=lambda wrong: type(wrong).__name__,
+)
 def test_what_cannot_be_decorated(wrong: Any) -> None:
     """Decorating what cannot be called is an error at once that says what to do instead."""
     with pytest.raises(TypeError, match="below @classmethod"):
         lineage_run(wrong)
+
+
+class Callee:
+    """A callable that is not a function, with an attribute of its own."""
+
+    __slots__ = ("note",)
+
+    def __call__(self, *args: object) -> tuple[object, ...]:
+        """Return what came."""
+        return args
+
+
+def plain(*args: object) -> tuple[object, ...]:
+    """Return what came."""
+    return args
+
+
+async def coroutine(*args: object) -> tuple[object, ...]:
+    """Return what came."""
+    return args
+
+
+# What may stand in a class, by what makes it of a function.
+MEMBERS: dict[str, Callable[[], Any]] = {
+    "function": lambda: plain,
+    "staticmethod": lambda: staticmethod(plain),
+    "staticmethod of a coroutine function": lambda: staticmethod(coroutine),
+    "staticmethod of a partial": lambda: staticmethod(functools.partial(plain, 1)),
+    "partial of a coroutine function": lambda: functools.partial(coroutine, 1),
+    "partial": lambda: functools.partial(plain, 1),
+    "object": Callee,
+    "builtin function": lambda: max,
+    "bound method": lambda: "{}".format,
+    "bound method in Python": lambda: Callee().__call__,
+    "lru_cache": lambda: functools.lru_cache(plain),
+    "singledispatch": lambda: functools.singledispatch(plain),
+}
+
+
+@pytest.mark.parametrize("make", MEMBERS.values(), ids=MEMBERS)
+@pytest.mark.filterwarnings("ignore:functools.partial will be a method descriptor:FutureWarning")
+def test_member_of_a_class(make: Callable[[], Any], recorded: Recorded) -> None:
+    """Whatever stands in a class is called through the class, an instance and a subclass as without the decorator."""
+
+    class Plain:
+        member = make()
+
+    class Decorated:
+        member = lineage_run(make())
+
+    kinds: list[Callable[[Any], Any]] = [
+        lambda each: each,
+        lambda each: each(),
+        lambda each: type("Sub", (each,), {})(),
+    ]
+    for kind in kinds:
+        expected, found = (
+            ["instance" if isinstance(item, (Plain, Decorated)) else item for item in _called(kind(owner).member)]
+            for owner in (Plain, Decorated)
+        )
+        assert found == expected
+        assert inspect.iscoroutinefunction(kind(Decorated).member) == inspect.iscoroutinefunction(kind(Plain).member)
+    assert len(recorded.events) == 2 * 3
+
+
+def _called(function: Any) -> list[Any]:
+    result = function(2, 3)
+    if inspect.isawaitable(result):
+        result = asyncio.run(_awaited(result))
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def test_static_method_of_an_instance(recorded: Recorded) -> None:
+    """Above @staticmethod the decorator makes a static method, also for an abstract one."""
+
+    class Loader(abc.ABC):
+        @lineage_run
+        @staticmethod
+        def load(number: int) -> int:
+            return number
+
+        @lineage_run
+        @staticmethod
+        @abc.abstractmethod
+        def check() -> None: ...
+
+        @lineage_run
+        @abc.abstractmethod
+        def run(self) -> None: ...
+
+        @abc.abstractmethod
+        @lineage_run
+        def stop(self) -> None: ...
+
+    assert isinstance(vars(Loader)["load"], staticmethod)
+    assert Loader.__abstractmethods__ == {"check", "run", "stop"}
+    Loader.__abstractmethods__ = frozenset()
+    assert Loader().load(2) == Loader.load(2) == 2  # type: ignore[abstract]
+    assert states(recorded) == [("load", "START"), ("load", "COMPLETE")] * 2
+
+
+@lineage_run
+@functools.lru_cache
+def cached(number: int) -> int:
+    """Return the number."""
+    return number
+
+
+def test_attributes_of_a_callable(recorded: Recorded) -> None:
+    """What lru_cache and other makers of callables put on them is there through the decorator, and pickle works."""
+    assert cached(1) == cached(1)
+    assert cached.cache_info().hits == 1  # type: ignore[attr-defined]
+    cached.cache_clear()  # type: ignore[attr-defined]
+    assert cached.cache_info().currsize == 0  # type: ignore[attr-defined]
+    assert not hasattr(cached, "delay")
+    assert pickle.loads(pickle.dumps(cached)) is cached  # noqa: S301  our own
+    assert copy.copy(cached) is cached
+    assert len(recorded.events) == 4
 
 
 def test_exception_is_untouched(recorded: Recorded) -> None:
@@ -175,6 +314,129 @@ def test_scope_entered_twice(recorded: Recorded) -> None:
     assert [event["run"]["runId"] for event in recorded.events] == [
         outer.run_id, inner.run_id, inner.run_id, outer.run_id
     ]  # fmt: skip
+
+
+def ends(recorded: Recorded) -> dict[str, str]:
+    """Return the type of each run's terminal event by the name of its output."""
+    return {
+        event["outputs"][0]["name"]: event["eventType"] for event in recorded.events if event["eventType"] != "START"
+    }
+
+
+def test_scope_shared_by_generators(recorded: Recorded) -> None:
+    """One scope in generators whose steps alternate: each exit ends the run of its own entry, whatever is current."""
+    scope = lineage_run("ingest")
+
+    def work(number: int) -> Generator[None, None, None]:
+        with scope as run:
+            run.add_output(f"s3://lake/{number}")
+            yield
+
+    first, second, third = work(1), work(2), work(3)
+    for each in (first, second, third):
+        next(each)
+    with pytest.raises(KeyError):
+        first.throw(KeyError())
+    with pytest.raises(ValueError, match="x"):
+        second.throw(ValueError("x"))
+    assert list(third) == []
+    assert not current_run()
+    assert ends(recorded) == {"1": "FAIL", "2": "FAIL", "3": "COMPLETE"}
+
+
+def test_scope_shared_by_asynchronous_generators(recorded: Recorded) -> None:
+    """The same with `async with` in asynchronous generators of one task."""
+    scope = lineage_run("ingest")
+
+    async def work(number: int) -> AsyncGenerator[None, None]:
+        async with scope as run:
+            run.add_output(f"s3://lake/{number}")
+            yield
+
+    async def main() -> None:
+        first, second = work(1), work(2)
+        await anext(first)
+        await anext(second)
+        with pytest.raises(KeyError):
+            await first.athrow(KeyError())
+        assert [each async for each in second] == []
+
+    asyncio.run(main())
+    assert ends(recorded) == {"1": "FAIL", "2": "COMPLETE"}
+
+
+def test_scope_in_recursive_exit_stacks(recorded: Recorded) -> None:
+    """A scope that ExitStacks enter, in recursion and in tasks of their own, ends the run of each stack with it."""
+    scope = lineage_run("ingest")
+
+    def dig(depth: int) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(scope).add_output(f"s3://lake/sync{depth}")
+            if depth:
+                with contextlib.suppress(KeyError):
+                    dig(depth - 1)
+            else:
+                raise KeyError
+
+    async def work(number: int, turn: asyncio.Event, done: asyncio.Event) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            (await stack.enter_async_context(scope)).add_output(f"s3://lake/task{number}")
+            await turn.wait()
+            done.set()
+            if number == 0:
+                raise KeyError
+
+    async def main() -> None:
+        turn = [asyncio.Event() for _ in range(4)]
+        tasks = [asyncio.create_task(work(number, turn[number], turn[(number + 1) % 4])) for number in range(4)]
+        await asyncio.sleep(0)
+        turn[0].set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    dig(2)
+    asyncio.run(main())
+    assert ends(recorded) == {
+        **dict.fromkeys(["sync2", "sync1", "task1", "task2", "task3"], "COMPLETE"),
+        **dict.fromkeys(["sync0", "task0"], "FAIL"),
+    }
+
+
+def test_scope_shared_by_threads(recorded: Recorded) -> None:
+    """One scope in threads that leave it in another order than they entered it: each ends its own run."""
+    scope = lineage_run("ingest")
+    inside = threading.Barrier(8)
+    turns = [threading.Event() for _ in range(9)]
+    turns[0].set()
+
+    def work(number: int) -> None:
+        with contextlib.suppress(KeyError), scope as run:
+            run.add_output(f"s3://lake/{number}")
+            inside.wait()
+            turns[number].wait()
+            turns[number + 1].set()
+            if number % 2:
+                raise KeyError
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ends(recorded) == {str(number): "FAIL" if number % 2 else "COMPLETE" for number in range(8)}
+
+
+def test_scope_left_in_another_frame(recorded: Recorded) -> None:
+    """A scope that is entered and left by hand, in functions of their own, ends its innermost run first."""
+    scope = lineage_run("ingest")
+
+    def enter(number: int) -> None:
+        scope.__enter__().add_output(f"s3://lake/{number}")
+
+    enter(1)
+    enter(2)
+    scope.__exit__(None, None, None)
+    scope.__exit__(KeyError, KeyError(), None)
+    assert ends(recorded) == {"2": "COMPLETE", "1": "FAIL"}
 
 
 def test_scope_shared_by_tasks(recorded: Recorded) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import platform
+import signal
 import threading
 import time
 from collections.abc import Generator
@@ -13,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openlineage.client.facet_v2 import job_type_job, nominal_time_run
 
-from openlineage_pod import ParentContext, current_run, dataset, lineage_run
+from openlineage_pod import ConfigurationError, Dataset, LineageRun, ParentContext, current_run, dataset, lineage_run
 from openlineage_pod.events.facets import __version__
 from openlineage_pod.events.uuid7 import new_uuid7
 from openlineage_pod.settings import canonical_uuid
+from openlineage_pod.testing import record_events
 from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
 
 if TYPE_CHECKING:
@@ -307,6 +310,110 @@ def test_same_dataset_again_is_merged(recorded: Recorded) -> None:
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 2
 
 
+def test_facets_of_many_threads(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that describe one dataset at once lose no facet of each other."""
+    merged = Dataset.merged
+
+    def slow(before: Dataset, later: Dataset) -> Dataset:
+        time.sleep(0.001)  # the other threads run
+        return merged(before, later)
+
+    monkeypatch.setattr(Dataset, "merged", slow)
+
+    def work(thread: int) -> None:
+        for each in range(10):
+            run.add_output(dataset("s3://lake/a", facets={f"own_{thread}_{each}": {"a": 1}}))
+
+    with lineage_run("ingest") as run:
+        threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    (output,) = recorded.events[-1]["outputs"]
+    assert len(output["facets"]) == 80
+
+
+def test_dataset_of_a_signal_handler(recorded: Recorded) -> None:
+    """A signal handler that describes a dataset while the code it interrupts does so neither waits nor loses it."""
+    seen = itertools.count()
+    previous = signal.signal(
+        signal.SIGALRM, lambda *_: run.add_output(dataset("s3://lake/a", facets={f"handler_{next(seen)}": {"a": 1}}))
+    )
+    try:
+        with lineage_run("ingest") as run:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            for each in range(300):
+                run.add_output(dataset("s3://lake/a", facets={f"own_{each}": {"a": 1}}))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    (output,) = recorded.events[-1]["outputs"]
+    assert len(output["facets"]) == 300 + next(seen)
+
+
+def test_order_of_datasets(recorded: Recorded) -> None:
+    """Datasets stand in the order in which they were first added, also those that are described again."""
+    with lineage_run("ingest") as run:
+        for name in ("b", "a", "c", "b"):
+            run.add_input(f"s3://lake/{name}")
+    assert [entry["name"] for entry in recorded.events[-1]["inputs"]] == ["b", "a", "c"]
+
+
+STRICT = {"OPENLINEAGE_POD_STRICT": "true"}
+
+
+def test_strict_mode_refuses_what_the_code_names(recording: Recording) -> None:
+    """In strict mode a name, dataset or facet in the job's code that cannot be used raises and is named."""
+    recorded = recording(STRICT)
+    wrongs: list[dict[str, Any]] = [
+        {"inputs": ["accounts"]},
+        {"outputs": [dataset("s3://lake/accounts", rows=-1)]},
+        {"run_facets": {"odd": 7}},
+        {"job_facets": {"": {}}},
+    ]
+    for wrong in wrongs:
+        with pytest.raises(ConfigurationError, match=r"accounts|odd|must be a string"), lineage_run("ingest", **wrong):
+            pytest.fail("the body must not run")
+    with pytest.raises(ConfigurationError, match="job name"), lineage_run("a\nb"):
+        pytest.fail("the body must not run")
+    assert recorded.events == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda run: run.add_input("accounts"),
+        lambda run: run.add_output(None),
+        lambda run: run.add_output(dataset("s3://lake/accounts", schema=7)),
+        lambda run: run.add_run_facet("odd", "text"),
+        lambda run: run.add_job_facet(7, {}),
+    ],
+    ids=["input", "output", "schema", "run facet", "key of a facet"],
+)
+def test_strict_mode_raises_in_the_body(wrong: Callable[[LineageRun], None], recording: Recording) -> None:
+    """In strict mode what a body adds and cannot be used raises there, and the run is a FAIL."""
+    recorded = recording(STRICT)
+    with pytest.raises(ConfigurationError), lineage_run("ingest") as run:
+        wrong(run)
+    assert recorded.events[-1]["eventType"] == "FAIL"
+
+
+def test_warnings_name_the_culprit(
+    recorded: Recorded, caplog: pytest.LogCaptureFixture, swallowed: list[Exception]
+) -> None:
+    """A warning about a dataset or facet names it and the job."""
+    with lineage_run("ingest") as run:
+        run.add_output(dataset("s3://lake/accounts", rows=-1))
+        run.add_run_facet("odd", "text")
+    swallowed.clear()
+    assert len(recorded.events) == 2
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("output s3://lake/accounts of job ingest: rows: ")
+    assert second.startswith("could not add the run facet 'odd' to job ingest (")
+
+
 def test_declared_datasets_are_added_to_the_outermost_run(recording: Recording) -> None:
     """What the DAG declared is on the outermost run, merged with what the job adds, and not on nested ones."""
     recorded = recording(
@@ -457,11 +564,22 @@ def test_disabled(recording: Recording) -> None:
     assert recorded.events == []
 
 
-def test_clock_set_back(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of a run never lies before its start, also when the clock was set back in between."""
+def test_recording_where_lineage_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """record_events() records also where OPENLINEAGE_DISABLED keeps all other tests from reporting."""
+    monkeypatch.setenv("OPENLINEAGE_DISABLED", "true")
+    monkeypatch.setenv("OPENLINEAGE_NAMESPACE", "crm")
+    with record_events() as recorded, lineage_run("ingest"):
+        pass
+    assert [event["job"]["namespace"] for event in recorded.events] == ["crm", "crm"]
+
+
+@pytest.mark.parametrize("clock", ["time", "monotonic"])
+def test_clock_set_back(clock: str, recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a run never lies before its start, also when a clock was set back (freezegun: both) in between."""
     with lineage_run("ingest"):
-        now = time.time()
-        monkeypatch.setattr(time, "time", lambda: now - 3600)
+        now = getattr(time, clock)()
+        monkeypatch.setattr(time, clock, lambda: now - 3600)
+    monkeypatch.undo()
     start, end = recorded.events
     assert start["eventTime"] <= end["eventTime"]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from openlineage_pod._guard import logger
 from openlineage_pod.core.identity import Identity, identify
 from openlineage_pod.core.run import LineageRun, RunRecorder, new_run
-from openlineage_pod.core.runtime import existing_runtime
+from openlineage_pod.core.runtime import configuration_error, existing_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from openlineage_pod.core.runtime import Runtime
     from openlineage_pod.datasets.dataset import DatasetSource
 
-__all__ = ["NULL_RUN", "activate", "current_recorder", "current_run", "deactivate", "make_run"]
+__all__ = ["NULL_RUN", "activate", "active_recorders", "current_recorder", "current_run", "deactivate", "make_run"]
 
 _current: ContextVar[RunRecorder | None] = ContextVar("openlineage_pod_run", default=None)
 
@@ -77,6 +77,14 @@ def current_recorder() -> RunRecorder | None:
     return _current.get()
 
 
+def active_recorders() -> Iterator[RunRecorder]:
+    """Yield the recorders of the current run and of the runs around it, the innermost first."""
+    recorder = _current.get()
+    while recorder is not None:
+        yield recorder
+        recorder = recorder.enclosing
+
+
 def make_run(
     runtime: Runtime,
     *,
@@ -94,6 +102,9 @@ def make_run(
         default_name: of the function or script.
         described: as for `new_run`.
 
+    Raises:
+        ConfigurationError: In strict mode, for a name, dataset or facet that cannot be used.
+
     """
     enclosing = _current.get()
     identity, problems = identify(
@@ -105,9 +116,11 @@ def make_run(
         run_id=None if enclosing else runtime.take_run_id(),
         nested=enclosing is not None,
     )
+    if problems and runtime.settings.strict:
+        raise configuration_error(runtime.settings, problems)
     for problem in problems:
         logger.warning("%s", problem)
-    return new_run(runtime, identity, enclosing, **described)
+    return new_run(runtime, identity, enclosing, strict=runtime.settings.strict, **described)
 
 
 def activate(recorder: RunRecorder | None) -> None:
@@ -119,8 +132,12 @@ def activate(recorder: RunRecorder | None) -> None:
 def deactivate(recorder: RunRecorder | None, before: RunRecorder | None) -> None:
     """Make the run `before` the current one of this context again, if that is `recorder`.
 
+    If `before` has ended in the meantime, as in generators whose steps alternate, the next one around it that has not.
+
     By value and not by a context variable's token: a generator or a fixture may be left in another context than it
     was entered in, where a token is refused.
     """
     if recorder is not None and _current.get() is recorder:
+        while before is not None and before.has_ended:
+            before = before.enclosing
         _current.set(before)

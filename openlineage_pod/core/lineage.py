@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
-from functools import partial, update_wrapper
+from functools import partial
 from os.path import basename, splitext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import guarded
-from openlineage_pod.core.current import NULL_RUN, activate, current_recorder, deactivate, make_run
+from openlineage_pod.core.current import NULL_RUN, activate, active_recorders, make_run
 from openlineage_pod.core.runtime import existing_runtime, runtime
+from openlineage_pod.core.wrapping import first_paragraph, leave, wrap
 from openlineage_pod.datasets.dataset import as_sources
 from openlineage_pod.delivery.report import DeliveryReport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
-    from types import TracebackType
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from types import CodeType, FrameType, TracebackType
     from typing import ParamSpec, TypeVar, overload
 
     from openlineage_pod.core.run import LineageRun, RunRecorder
@@ -24,14 +24,9 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     R = TypeVar("R")
-    OpenRun = Callable[[str], RunRecorder | None]
+    T = TypeVar("T")
 
 __all__ = ["LineageScope", "flush", "lineage_run"]
-
-# Bits of a code object's flags (https://docs.python.org/3/library/inspect.html#inspect-module-co-flags), written out
-# because importing inspect would cost the job 10 ms.
-_GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
-
 
 _MAX_FLUSH = 3600.0
 
@@ -47,8 +42,8 @@ class LineageScope:
         self._job_name = job_name
         self._job_namespace = job_namespace
         self._options = options
-        # Runs entered with this object as a context manager and not left yet.
-        self._entered: list[RunRecorder | None] = []
+        # Runs that were entered with this object as a context manager and not left yet, with the frame that entered.
+        self._entered: list[_Entry] = []
 
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
         """Decorate a function, method, coroutine function, generator function or asynchronous generator function.
@@ -57,33 +52,33 @@ class LineageScope:
             TypeError: `function` cannot be called (a classmethod or property: put this decorator below that one).
 
         """
-        if not callable(function) or isinstance(function, type):
-            kind = "class" if isinstance(function, type) else type(function).__name__
-            raise TypeError(
-                f"@lineage_run decorates a function or method, not a {kind}; "
-                "below @classmethod or @property it does, and a job name goes as in @lineage_run('name')"
-            )
-        wrapper = _wrapper_for(function, partial(self._open, description=_first_paragraph(function)))
-        return update_wrapper(wrapper, function)
+        description = first_paragraph(function)
+        decorated: Callable[P, R] = wrap(function, partial(self._open, description=description))
+        return decorated
 
     def __enter__(self) -> LineageRun:
-        run = self._open(_command_name())
-        self._entered.append(run)
-        activate(run)
-        return run.run if run is not None else NULL_RUN
+        return self._enter(sys._getframe(1))  # noqa: SLF001  documented, without a public counterpart
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        _leave(self._left(), error)
+        leave(self._left(sys._getframe(1)), error)  # noqa: SLF001
 
-    async def __aenter__(self) -> LineageRun:
-        return self.__enter__()
+    # Not `async def`: the frame that enters is the caller of these two.
+    def __aenter__(self) -> Coroutine[Any, Any, LineageRun]:
+        return _done(self._enter(sys._getframe(1)))  # noqa: SLF001
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
+    def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        leave(self._left(sys._getframe(1)), error)  # noqa: SLF001
+        return _done(None)
+
+    def _enter(self, caller: FrameType) -> LineageRun:
+        run = self._open(_command_name())
+        self._entered.append(_Entry(run, id(caller), caller.f_code))
+        activate(run)
+        return run.run if run is not None else NULL_RUN
 
     def _open(self, default_name: str, description: str = "") -> RunRecorder | None:
         """Start a run, with this description of its job; return None where none is reported."""
@@ -102,17 +97,38 @@ class LineageScope:
                 return run
         return None
 
-    def _left(self) -> RunRecorder | None:
-        """Return the run that is being left: the innermost active one of this context, if it was entered here."""
-        run = current_recorder()
-        while run is not None and run not in self._entered:
-            run = run.enclosing
+    def _left(self, caller: FrameType) -> RunRecorder | None:
+        """Return the run that is being left; the first that there is counts.
+
+        1. The last one that the leaving frame entered: the blocks of one frame are nested, also if the frame is that
+           of a generator whose steps alternate with other code.
+        2. The innermost one that is active in this context: an ExitStack enters and leaves in frames of its own.
+        3. The last one entered: a fixture may be left in another context.
+        """
         with guarded("find the run that is being left"):
-            if run is not None:
-                self._entered.remove(run)
-            else:
-                run = self._entered.pop()  # entered in another context, as a fixture may be
-        return run
+            entered = self._entered[::-1]
+            by_frame = [each for each in entered if each.frame == id(caller) and each.code is caller.f_code]
+            by_context = [each for recorder in active_recorders() for each in entered if each.run is recorder]
+            entry = [*by_frame, *by_context, *entered][0]
+            self._entered.remove(entry)
+            return entry.run
+        return None
+
+
+class _Entry(NamedTuple):
+    """A run that was entered, and who entered it: the id of the frame and its code.
+
+    Not the frame itself, which would keep the job's local variables alive. The id of a frame that has gone may belong
+    to a later one, such as that of `ExitStack.__exit__`, but that has another code.
+    """
+
+    run: RunRecorder | None
+    frame: int
+    code: CodeType
+
+
+async def _done(result: T) -> T:
+    return result
 
 
 if TYPE_CHECKING:
@@ -222,164 +238,3 @@ def _command_name() -> str:
     """Return what the running command is called, without its extension: `nightly_script` for nightly_script.py."""
     name = splitext(basename(sys.argv[0]))[0] if sys.argv else ""
     return name if name and name != "-c" else "python"
-
-
-def _first_paragraph(function: Any) -> str:
-    """Return the first paragraph of a function's docstring as one line; empty if it has none."""
-    inner = _inner(function)
-    # An object that can be called inherits its docstring: its own says nothing of what a call does.
-    text = getattr(inner, "__doc__", None) if _code_of(inner) is not None else None
-    if not isinstance(text, str):
-        return ""
-    lines = [line.strip() for line in text.strip().splitlines()]
-    return " ".join(lines[: lines.index("")] if "" in lines else lines)
-
-
-def _inner(function: Any) -> Any:
-    """Return what a `functools.partial` calls, or the function itself."""
-    while isinstance(function, partial):
-        function = function.func
-    return function
-
-
-def _wrapper_for(function: Callable[..., Any], open_run: OpenRun) -> Callable[..., Any]:
-    """Return a wrapper of the same kind as `function`, so that an inspection sees no difference."""
-    inner = _inner(function)
-    name = getattr(inner, "__name__", type(inner).__name__)
-    code = _code_of(inner) or _code_of(type(inner).__call__)
-    flags = code.co_flags if code is not None else 0
-    if flags & _ASYNC_GENERATOR:
-        return _async_generator_wrapper(function, open_run, name)
-    if flags & (_COROUTINE | _ITERABLE_COROUTINE):
-        return _coroutine_wrapper(function, open_run, name)
-    if flags & _GENERATOR:
-        return _generator_wrapper(function, open_run, name)
-    return _function_wrapper(function, open_run, name)
-
-
-def _code_of(function: Any) -> Any:
-    return getattr(getattr(function, "__func__", function), "__code__", None)
-
-
-def _leave(run: RunRecorder | None, error: BaseException | None) -> None:
-    """End a run, and make the one that encloses it the current one again."""
-    if run is not None:
-        deactivate(run, run.enclosing)
-        run.close(error)
-
-
-def _close(run: RunRecorder | None, error: BaseException | None) -> None:
-    """End a run that is not the current one."""
-    if run is not None:
-        run.close(error)
-
-
-@contextmanager
-def _active(run: RunRecorder | None) -> Iterator[None]:
-    """Make `run` the current one for a step of a generator, and then again the one of the consumer."""
-    consumers = current_recorder()
-    activate(run)
-    try:
-        yield
-    finally:
-        deactivate(run, consumers)
-
-
-def _function_wrapper(function: Callable[..., Any], open_run: OpenRun, name: str) -> Callable[..., Any]:
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        run = open_run(name)
-        activate(run)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            _leave(run, error)
-            raise
-        _leave(run, None)
-        return result
-
-    return wrapper
-
-
-def _coroutine_wrapper(function: Callable[..., Any], open_run: OpenRun, name: str) -> Callable[..., Any]:
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        run = open_run(name)
-        activate(run)
-        try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
-            _leave(run, error)
-            raise
-        _leave(run, None)
-        return result
-
-    return wrapper
-
-
-def _generator_wrapper(function: Callable[..., Any], open_run: OpenRun, name: str) -> Callable[..., Any]:
-    """Drive the generator step by step (PEP 380): its run is current only while its own code runs.
-
-    A `yield from` would leave the run current for the consumer's code between two steps.
-    """
-
-    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        run = open_run(name)
-        try:
-            with _active(run):
-                generator = function(*args, **kwargs)
-            step, argument = generator.send, None
-            while True:
-                try:
-                    with _active(run):
-                        item = step(argument)
-                except StopIteration as stop:
-                    result = stop.value
-                    break
-                try:
-                    argument = yield item
-                    step = generator.send
-                except BaseException as thrown:
-                    step, argument = generator.throw, thrown
-        except BaseException as error:
-            _close(run, error)
-            raise
-        _close(run, None)
-        return result
-
-    return wrapper
-
-
-def _async_generator_wrapper(function: Callable[..., Any], open_run: OpenRun, name: str) -> Callable[..., Any]:
-    """Do for an asynchronous generator what `_generator_wrapper` does for a plain one (PEP 525)."""
-
-    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        run = open_run(name)
-        try:
-            with _active(run):
-                generator = function(*args, **kwargs)
-            step = _first_step(generator)
-            while True:
-                try:
-                    with _active(run):
-                        item = await step
-                except StopAsyncIteration:
-                    break
-                try:
-                    step = generator.asend((yield item))
-                except BaseException as thrown:
-                    step = generator.athrow(thrown)
-        except BaseException as error:
-            _close(run, error)
-            raise
-        _close(run, None)
-
-    return wrapper
-
-
-def _first_step(generator: Any) -> Any:
-    """Begin an asynchronous generator without the event loop's hooks: the loop is to close its wrapper, not it."""
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        return generator.asend(None)
-    finally:
-        sys.set_asyncgen_hooks(*hooks)

@@ -16,10 +16,13 @@ from openlineage_pod import environment
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
+from openlineage_pod.core.collected import CollectedDatasets
 from openlineage_pod.core.outcome import COMPLETE, Outcome, outcome_of
+from openlineage_pod.core.runtime import configuration_error
 from openlineage_pod.datasets.dataset import Dataset, dataset
 from openlineage_pod.events.document import Draft, json_ready
 from openlineage_pod.events.facets import facet, is_facet, job_type, processing_engine
+from openlineage_pod.settings import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -51,8 +54,9 @@ _PYTHON = ".".join(map(str, sys.version_info[:3]))
 class LineageRun:
     """A run that is being reported; made by `lineage_run`, found with `current_run()`.
 
-    Its methods never raise: what they cannot use is one warning on the logger `openlineage_pod`. They may be called
-    from any thread of the process that opened the run, until it has ended.
+    Its methods never raise: what they cannot use is one warning on the logger `openlineage_pod`; only with
+    `OPENLINEAGE_POD_STRICT=true` it is a `ConfigurationError`. They may be called from any thread of the process that
+    opened the run, until it has ended.
 
     Attributes:
         run_id: The run's UUID.
@@ -123,6 +127,7 @@ class RunRecorder:
         runtime: of this process.
         enclosing: the run that was current when this one was made, if any.
         began: its time, in Unix seconds and in monotonic ones; default: now.
+        strict: whether a dataset or facet that cannot be used raises ConfigurationError.
 
     """
 
@@ -132,12 +137,15 @@ class RunRecorder:
         runtime: Runtime,
         enclosing: RunRecorder | None = None,
         began: tuple[float, float] | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
         self.identity = identity
+        self._strict = strict
         self.enclosing = enclosing
         self._runtime = runtime
         self._process = os.getpid()
-        self._datasets: dict[str, dict[tuple[str, str], Dataset]] = {"input": {}, "output": {}}
+        self._datasets = {"input": CollectedDatasets(), "output": CollectedDatasets()}
         self._facets: dict[str, dict[str, Any]] = {
             "run": {"processing_engine": processing_engine("python", _PYTHON)},
             "job": {"jobType": job_type("JOB")},
@@ -160,28 +168,39 @@ class RunRecorder:
             self._run = ref(run)
         return run
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its terminal event was reported."""
+        return self._end.is_taken
+
     def add(self, side: Side, source: DatasetSource, said_by: str = "") -> None:
         """Add a dataset; `said_by` names in warnings where it comes from, if not from the job's code."""
-        with guarded(f"add an {side} to run {self.identity.run_id}"):
+        job = self.identity.job_name
+        with guarded(f"add an {side} to job {job}"):
             found = source if isinstance(source, Dataset) else dataset(source)
+            # A problem of a dataset without a name quotes what was given.
+            name = f" {found.namespace}/{found.name}" if found.name else ""
+            where = f" ({said_by})" if said_by else ""
             for problem in found.problems:
-                where = f"{side} ({said_by})" if said_by else side
-                logger.warning("%s of job %s: %s", where, self.identity.job_name, problem)
+                text = f"{side}{name}{where} of job {job}: {problem}"
+                if self._strict:
+                    raise configuration_error(self._runtime.settings, [text])
+                logger.warning("%s", text)
             if found.name and self._is_open(f"the {side} {found.namespace}/{found.name}"):
-                datasets = self._datasets[side]
-                key = (found.namespace, found.name)
-                before = datasets.get(key)
-                datasets[key] = before.merged(found) if before else found
+                self._datasets[side].add(found)
 
     def add_facet(self, owner: Literal["run", "job"], key: str, facet: Any) -> None:
         """Add a facet of the run or of its job."""
-        with guarded(f"add a facet to run {self.identity.run_id}"):
+        with guarded(f"add the {owner} facet {_shown(key)} to job {self.identity.job_name}"):
             if not isinstance(key, str) or not key:
-                raise TypeError(f"a facet's key is a string such as 'processing_engine', not {key!r}")
+                raise self._fault(f"the key of a facet must be a string such as 'processing_engine', not {_shown(key)}")
             own = dict(facet) if hasattr(facet, "items") else facet  # a copy: the job may go on with its own
             if not is_facet(own):
-                raise TypeError(f"a facet is an object of openlineage-python or a dictionary, not {facet!r}")
-            if self._is_open(f"the facet {key}"):
+                raise self._fault(
+                    f"the {owner} facet {_shown(key)} must be an object of openlineage-python or a dictionary, "
+                    f"not {type(facet).__name__}"
+                )
+            if self._is_open(f"the {owner} facet {key}"):
                 self._facets[owner][key] = own
 
     def declare(self, state: Literal["FAIL", "ABORT"], reason: str | BaseException) -> None:
@@ -230,6 +249,10 @@ class RunRecorder:
                 raise
             self._runtime.open_runs.pop(self.identity.run_id, None)
 
+    def _fault(self, message: str) -> Exception:
+        """Return what is raised for a wrong argument; the boundary makes a warning of it, unless in strict mode."""
+        return configuration_error(self._runtime.settings, [message]) if self._strict else TypeError(message)
+
     def _is_open(self, what: str) -> bool:
         run_id = self.identity.run_id
         if self._process != os.getpid():
@@ -251,8 +274,9 @@ class RunRecorder:
         if self._declared is not None and outcome.state == "COMPLETE":
             outcome = self._declared
         error = outcome.to_facet()
-        # By the monotonic clock: the end never lies before the start, also when somebody sets the clock.
-        ended_at = self._started_at + (time.monotonic() - self._started_clock)
+        # By the monotonic clock: the end never lies before the start, also when somebody sets the clock. (freezegun
+        # and checkpoints of a process set the monotonic one, too.)
+        ended_at = self._started_at + max(0.0, time.monotonic() - self._started_clock)
         return self._draft(outcome.state, ended_at, {"errorMessage": error} if error else {})
 
     def _draft(self, event_type: str, at: float, facets: dict[str, Any]) -> Draft:
@@ -265,11 +289,15 @@ class RunRecorder:
             job_name=self.identity.job_name,
             job_namespace=self.identity.job_namespace,
             parent=self._parent_facet,
-            run_facets={**self._facets["run"], **facets},
-            job_facets=dict(self._facets["job"]),
-            inputs=tuple(self._datasets["input"].values()),
-            outputs=tuple(self._datasets["output"].values()),
+            run_facets={**self._facets["run"].copy(), **facets},
+            job_facets=self._facets["job"].copy(),
+            inputs=self._datasets["input"].all(),
+            outputs=self._datasets["output"].all(),
         )
+
+
+def _shown(key: Any) -> str:
+    return quoted(key) if isinstance(key, str) else type(key).__name__
 
 
 def new_run(
@@ -278,6 +306,7 @@ def new_run(
     enclosing: RunRecorder | None = None,
     *,
     began: tuple[float, float] | None = None,
+    strict: bool = False,
     inputs: Iterable[DatasetSource] = (),
     outputs: Iterable[DatasetSource] = (),
     run_facets: Mapping[str, Any] | None = None,
@@ -287,8 +316,12 @@ def new_run(
     """Make the run of an identity, with the datasets that the DAG declared if no run encloses it.
 
     `began` is its time, in Unix seconds and in monotonic ones (default: now); `description` is what the job does.
+
+    Raises:
+        ConfigurationError: If `strict`, for a dataset or facet that cannot be used.
+
     """
-    recorder = RunRecorder(identity, runtime, enclosing, began)
+    recorder = RunRecorder(identity, runtime, enclosing, began, strict=strict)
     if description:
         recorder.add_facet("job", "documentation", facet("DocumentationJobFacet", description=description))
     if enclosing is None:
