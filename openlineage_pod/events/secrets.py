@@ -25,6 +25,7 @@ _MAX_KEY_FILE = 64 * 1024
 # What holds a credential by its name, in openlineage-python's configuration and in that of Kafka and the like.
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential|auth|header")
 _NO_SECRET_NAME = re.compile(r"(?i)(type|path|url|endpoint|location|message_?key|user(name)?|key_?id)$")
+_AROUND_KEY = re.compile(r"(?i)^(?:[\s'\"]|authorization\s*:|bearer\s)+|[\s'\"]+$")
 _PASSWORD_IN_URL = re.compile(r"://[^/:@\s]*:([^@]+)@")
 
 
@@ -66,8 +67,9 @@ class Secrets:
             if path and os.path.isfile(path):  # no pipe, which might block
                 with open(path) as file:
                     found.add(file.read(_MAX_KEY_FILE).strip())
-        # An error message may quote one line of a credential.
-        self.add(found | {line.strip() for secret in found for line in secret.splitlines()})
+        # An error message may quote one line of a credential, and the key is sent without quotes and the word Bearer.
+        lines = {line.strip() for secret in found for line in secret.splitlines()}
+        self.add(found | lines | {_AROUND_KEY.sub("", line) for line in lines})
 
     def add(self, credentials: Iterable[str]) -> None:
         """Mask these, too, from now on. Those below 4 characters are left out: too many words would be masked."""

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import pytest
-import requests
 from openlineage.client import OpenLineageClient
 from openlineage.client.transport.http import HttpTransport
 
 from openlineage_pod.delivery.retry import is_transient
-from openlineage_pod.delivery.transports import http
-from openlineage_pod.delivery.transports.answer import AnswerError, status_of
+from openlineage_pod.delivery.transports.answer import AnswerError, PageError, status_of
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.connect import connect
+from openlineage_pod.delivery.transports.exchange import UnreachableError
 from openlineage_pod.delivery.transports.http import DirectHttpTransport, check_url, is_plain
 from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.delivery.transports.typed_event import to_run_event
@@ -153,7 +152,6 @@ VARIABLES = {
     "endpoint-query": {"OPENLINEAGE_ENDPOINT": "lineage?timeout=5"},
     "slash": {"url": "{url}/"},
     "blanks": {"url": "  {url} "},
-    "base": {"url": "{url}/base"},
     "base-slash": {"url": "{url}/base/"},
     "base-slash-endpoint": {"url": "{url}/base/", "OPENLINEAGE_ENDPOINT": "lineage"},
     "base-slash-endpoint-slash": {"url": "{url}/base/", "OPENLINEAGE_ENDPOINT": "/lineage"},
@@ -191,10 +189,11 @@ def test_same_request(
 
 
 def test_empty_endpoint(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty OPENLINEAGE_ENDPOINT, as an unset value of a chart gives, counts as none."""
-    monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
+    """With an empty OPENLINEAGE_ENDPOINT events are posted to the URL itself, as openlineage-python does."""
+    monkeypatch.setenv("OPENLINEAGE_URL", f"{receiver.url}/collect")
     monkeypatch.setenv("OPENLINEAGE_ENDPOINT", "")
-    assert sent_directly(EVENT, receiver)["path"] == "/api/v1/lineage"
+    assert sent_directly(EVENT, receiver)["path"] == "/collect"
+    assert sent_by_openlineage_python(EVENT, receiver)["path"] == "/collect"
 
 
 @pytest.mark.parametrize(
@@ -206,12 +205,28 @@ def test_empty_endpoint(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> 
         ("{url}/base/", "lineage", "/base/lineage"),
         ("{url}/base/", "/lineage", "/lineage"),
         ("{url}", "/lineage/", "/lineage/"),
+        ("{url}/base", None, "/base/api/v1/lineage"),
+        ("{url}/a/b", "lineage", "/a/b/lineage"),
+        ("{url}/base", "/lineage", "/lineage"),
+        ("{url}/base", "", "/base"),
+        ("{url}", "", "/"),
+        ("{url}", " ", "/"),
     ],
 )
-def test_path(url: str, endpoint: str | None, path: str, receiver: Receiver) -> None:
-    """The endpoint is a reference relative to the URL, as in a browser."""
+def test_path(url: str, endpoint: str | None, path: str, library: str, receiver: Receiver) -> None:
+    """The endpoint is relative to the URL, whose path stays."""
+    assert library
     backend = DirectHttpTransport(url.format(url=receiver.url), endpoint)
     assert sent_by(lambda: backend.emit(Document(EVENT)), receiver)["path"] == path
+
+
+def test_path_of_the_client(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path stays also where openlineage-python's client delivers."""
+    monkeypatch.setenv("OPENLINEAGE__TRANSPORT__TYPE", "http")
+    monkeypatch.setenv("OPENLINEAGE__TRANSPORT__URL", f"{receiver.url}/base")
+    backend: Any = connect(os.environ)
+    assert sent_by(lambda: backend.emit(Document(EVENT)), receiver)["path"] == "/base/api/v1/lineage"
+    assert backend.target == f"{receiver.url}/base/api/v1/lineage"
 
 
 def test_size_of_what_is_sent(receiver: Receiver) -> None:
@@ -250,7 +265,7 @@ def test_refused_for_good(status: int, receiver: Receiver) -> None:
     """A redirect that would lose the event and a client error are permanent errors with their status."""
     receiver.script({"times": 1, "status": status, "headers": {"Location": f"{receiver.url}/elsewhere"}})
     seen = len(receiver.requests())
-    with pytest.raises((AnswerError, requests.HTTPError)) as caught:
+    with pytest.raises(AnswerError) as caught:
         DirectHttpTransport(receiver.url).emit(Document(EVENT))
     assert (status_of(caught.value), is_transient(caught.value)) == (status, False)
     assert [(request["method"], request["path"]) for request in receiver.requests()[seen:]] == [
@@ -264,7 +279,7 @@ def test_refused_for_now(status: int, receiver: Receiver) -> None:
     """A transient status is raised after one attempt: there is one layer of retries, and it is not here."""
     receiver.script({"status": status, "headers": {"Retry-After": "30"}, "body": "come back\nlater"})
     seen = len(receiver.requests())
-    with pytest.raises((AnswerError, requests.HTTPError)) as caught:
+    with pytest.raises(AnswerError) as caught:
         DirectHttpTransport(receiver.url).emit(Document(EVENT))
     error: Any = caught.value
     assert is_transient(error)
@@ -287,16 +302,139 @@ def test_redirect_that_keeps_the_post(status: int, receiver: Receiver) -> None:
 
 
 @pytest.mark.usefixtures("library")
-def test_redirect_to_another_host(receiver: Receiver) -> None:
-    """A redirect to another host does not take the key there."""
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_to_another_host(status: int, receiver: Receiver) -> None:
+    """A redirect to another host is refused for good with a message that names both, and nothing is sent there."""
     elsewhere = Receiver()
     try:
-        receiver.script({"status": 307, "headers": {"Location": f"http://localhost:{elsewhere.port}/elsewhere"}})
-        DirectHttpTransport(receiver.url, key="key-1").emit(Document(EVENT))
-        (request,) = elsewhere.requests()
-        assert "authorization" not in request["headers"]
+        location = f"http://localhost:{elsewhere.port}/elsewhere?token=s3cr3t"
+        receiver.script({"status": status, "headers": {"Location": location}})
+        with pytest.raises(AnswerError, match=rf"{receiver.port}/.* redirects to the other host localhost") as caught:
+            DirectHttpTransport(receiver.url, key="key-1").emit(Document(EVENT))
+        assert (is_transient(caught.value), "s3cr3t" in str(caught.value)) == (False, False)
+        assert elsewhere.requests() == []
     finally:
         elsewhere.stop()
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("way", ["url", "client"])
+def test_redirect_to_another_port(
+    way: str, status: int, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On another port of the host no header with a credential follows, which is told once."""
+    elsewhere = Receiver()
+    key, http = "key-1", {"type": "http", "url": receiver.url, "custom_headers": {"X-Api-Key": "key-2"}}
+    if way == "client":
+        config = {**http, "auth": {"type": "api_key", "apiKey": key}}
+        monkeypatch.setenv("OPENLINEAGE__TRANSPORT", json.dumps(config))
+    else:
+        monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
+        monkeypatch.setenv("OPENLINEAGE_API_KEY", key)
+    try:
+        receiver.script({"status": status, "headers": {"Location": f"{elsewhere.url}/elsewhere"}})
+        backend: Any = connect(os.environ)
+        for _ in range(2):
+            backend.emit(Document(EVENT))
+        for request in elsewhere.requests():
+            assert not {"authorization", "x-api-key"} & set(request["headers"])
+            assert json.loads(request["body"])["run"]["runId"] == EVENT["run"]["runId"]
+        assert len(elsewhere.requests()) == 2
+    finally:
+        elsewhere.stop()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "openlineage_pod"]
+    assert "without the API key" in line
+    assert ("X-Api-Key" in line) == (way == "client")
+
+
+@pytest.mark.parametrize("netrc", ["default login git password s3cr3t", "machine 127.0.0.1 login git password s3cr3t"])
+@pytest.mark.parametrize("way", ["key", "key file", "empty key file", "client", "header", "user"])
+def test_key_goes_before_netrc(
+    way: str, netrc: str, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside an explicit credential those of a netrc file are not sent, whichever way the event takes."""
+    (tmp_path / ".netrc").write_text(netrc)
+    (tmp_path / ".netrc").chmod(0o600)
+    (tmp_path / "key").write_text("" if way == "empty key file" else "key-1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # not for the receiver: with it requests sends
+    config: dict[str, Any] = {"type": "http", "url": receiver.url}
+    match way:
+        case "key":
+            monkeypatch.setenv("OPENLINEAGE_API_KEY", "key-1")
+        case "key file" | "empty key file":
+            monkeypatch.setenv("OPENLINEAGE_API_KEY_FILE", str(tmp_path / "key"))
+        case "client":
+            config["auth"] = {"type": "api_key", "apiKey": "key-1"}
+        case "header":
+            config["custom_headers"] = {"X-Api-Key": "key-1"}
+    if way in ("client", "header"):
+        monkeypatch.setenv("OPENLINEAGE__TRANSPORT", json.dumps(config))
+    else:
+        user = "etl:pw@" if way == "user" else ""
+        monkeypatch.setenv("OPENLINEAGE_URL", f"http://{user}127.0.0.1:{receiver.port}")
+    backend: Any = connect(os.environ)
+    sent = sent_by(lambda: backend.emit(Document(EVENT)), receiver)["headers"]
+    wanted = {"header": None, "empty key file": None, "user": "Basic ZXRsOnB3"}.get(way, "Bearer key-1")
+    assert sent.get("authorization") == wanted
+    assert sent.get("x-api-key") == ("key-1" if way == "header" else None)
+
+
+PAGES = {
+    "page": ("text/html", "<html><head><title>Company login</title></head></html>", "Company login"),
+    "title of several lines": ("text/html", "<!doctype html><TITLE lang=en>\n  Sign in\n please</TITLE>", "'Sign in'"),
+    "without a type": ("", "\n<!DOCTYPE html><html>", "web page"),
+    "of another type": ("application/json", "\ufeff <html>", "web page"),
+    "text with an element": ("text/html; charset=utf-8", "Please <a href='/login'>log in</a>", "web page"),
+}
+NO_PAGES = {
+    "json": ("application/json", '{"title": "<title>x</title>"}'),
+    "empty": ("text/html", ""),
+    "text": ("text/html; charset=utf-8", "OK"),
+    "plain text": ("text/plain", "accepted <1>"),
+}
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(("kind", "body", "told"), PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("status", [200, 201])
+def test_page(status: int, kind: str, body: str, told: str, receiver: Receiver) -> None:
+    """A web page is no delivery, whatever its status; the message has the first line of its title, and it may pass."""
+    receiver.script({"status": status, "body": body, "headers": {"Content-Type": kind} if kind else {}})
+    with pytest.raises(PageError, match=told) as caught:
+        DirectHttpTransport(receiver.url).emit(Document(EVENT))
+    assert is_transient(caught.value)
+    assert f"{receiver.url}/api/v1/lineage answered {status}" in str(caught.value)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(("kind", "body"), NO_PAGES.values(), ids=NO_PAGES)
+def test_no_page(kind: str, body: str, receiver: Receiver) -> None:
+    """JSON, an empty answer and plain text are what backends answer, also with a type that the framework chose."""
+    receiver.script({"status": 200, "body": body, "headers": {"Content-Type": kind}})
+    DirectHttpTransport(receiver.url).emit(Document(EVENT))
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("user", "key", "told"),
+    [("", None, "no API key was sent"), ("", "k", "an API key was sent"), ("u:p@", "k", "user")],
+)
+def test_refused_credentials(status: int, user: str, key: str | None, told: str, receiver: Receiver) -> None:
+    """What is said of a 401 or 403 tells whether a key was sent."""
+    receiver.script({"status": status})
+    with pytest.raises(AnswerError, match=told):
+        DirectHttpTransport(f"http://{user}127.0.0.1:{receiver.port}", key=key).emit(Document(EVENT))
+
+
+def test_key_file_is_not_blamed_for_a_user(receiver: Receiver, tmp_path: Path) -> None:
+    """Where the URL's user was sent and refused, the key file, which was not, is not named."""
+    (tmp_path / "key").write_text("key-1")
+    receiver.script({"status": 401})
+    with pytest.raises(AnswerError, match="a user and a password were sent"):
+        DirectHttpTransport(f"http://u:p@127.0.0.1:{receiver.port}", key=KeyFile(str(tmp_path / "key"))).emit(
+            Document(EVENT)
+        )
 
 
 @pytest.mark.usefixtures("library")
@@ -436,14 +574,23 @@ def test_connection_that_was_closed_while_idle() -> None:
         assert server.connections == 3
 
 
-def test_dribbling_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+HEADERS = [b"HTTP/1.1 201 Created\r\n", *(b"X-%d: 1\r\n" % number for number in range(60))]
+BODY = [b"HTTP/1.1 201 Created\r\nContent-Length: 60\r\n\r\n", *[b"x"] * 60]
+CHUNKS = [b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 60]
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("pieces", [HEADERS, BODY, CHUNKS], ids=["headers", "body", "chunks"])
+def test_dribbling_answer(pieces: list[bytes]) -> None:
     """The deadline is for the whole answer: one that comes byte by byte is given up."""
-    monkeypatch.setattr(http, "REQUEST_TIMEOUT", 0.3)
-    pieces = [b"HTTP/1.1 201 Created\r\n", *(b"X-%d: 1\r\n" % number for number in range(60))]
     with closing(Scripted(*pieces, pause=0.1)) as server:
+        transport = DirectHttpTransport(server.url)
+        transport.timeout = 0.3
         started = time.monotonic()
-        with pytest.raises(ConnectionError, match="TimeoutError") as caught:
-            DirectHttpTransport(server.url).emit(MARKED)
+        with pytest.raises(
+            UnreachableError, match=rf"the answer of {server.url[7:]} failed: timed out after 0.3 s"
+        ) as caught:
+            transport.emit(MARKED)
         assert is_transient(caught.value)
         assert time.monotonic() - started < 3
 

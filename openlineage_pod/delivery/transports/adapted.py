@@ -16,13 +16,13 @@ import attr
 from openlineage.client.serde import Serde
 from openlineage.client.transport.composite import CompositeTransport
 from openlineage.client.transport.console import ConsoleConfig, ConsoleTransport, log
-from openlineage.client.transport.http import HttpTransport
+from openlineage.client.transport.http import ApiKeyTokenProvider, HttpTransport, TokenProvider
 from openlineage.client.transport.kafka import KafkaTransport
 from openlineage.client.transport.transform import TransformTransport
 
 from openlineage_pod._stderr import write_stderr
-from openlineage_pod.delivery.transports.http import check_url
-from openlineage_pod.delivery.transports.session import new_session
+from openlineage_pod.delivery.transports.address import base_url, check_url, key_of
+from openlineage_pod.delivery.transports.session import BoundedSession
 
 if TYPE_CHECKING:
     from openlineage.client.transport import Transport
@@ -49,8 +49,13 @@ def adapted(transport: Transport) -> Transport:
 def prepared(transport: HttpTransport) -> HttpTransport:
     """Have an HTTP transport make one attempt, and take no redirect for a delivery."""
     check_url(transport.url)
+    if transport.endpoint:
+        transport.url = base_url(transport.url)
     _without_retries(transport)
-    transport.session = new_session()
+    config = transport.config
+    if isinstance(config.auth, ApiKeyTokenProvider):
+        config.auth.api_key = key_of("openlineage-python's configuration (apiKey)", config.auth.api_key)
+    transport.session = BoundedSession(is_keyed=type(config.auth) is not TokenProvider or bool(config.custom_headers))
     return transport
 
 

@@ -1,38 +1,134 @@
-"""What a backend answered that did not accept an event."""
+"""What a backend answered, and whether that is a delivery."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import urljoin, urlsplit
+
+from openlineage_pod.delivery.transports.base import without_credentials
 
 if TYPE_CHECKING:
-    import http.client
+    from collections.abc import Callable
 
-__all__ = ["Answer", "AnswerError", "RedirectError", "describe_redirect", "status_of"]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "Answer",
+    "AnswerError",
+    "PageError",
+    "RedirectError",
+    "Sent",
+    "check_answer",
+    "check_redirect",
+    "status_of",
+]
+
+MAX_ANSWER_BYTES = 64 * 1024
+"""What is read of an answer."""
+_PROXY_REFUSES = 407
+_TITLE = re.compile(r"(?is)<title[^>]*>\s*([^<\r\n]{1,120})")
+
+
+class Headers(Protocol):
+    """The headers of an answer; their names have no case."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value of a header."""
 
 
 class Answer(NamedTuple):
     """What a backend answered; the fields have the names that `requests` gives them."""
 
     status_code: int
-    headers: http.client.HTTPMessage
+    reason: str
+    headers: Headers
     text: str
 
 
-class AnswerError(Exception):
-    """The status of the answer is not 2xx."""
+class Sent(NamedTuple):
+    """What is said of a request when its answer is no delivery."""
 
-    def __init__(self, message: str, response: Answer) -> None:
+    url: str
+    """With credentials, which are not shown."""
+    authorization: str | None = None
+    """The value of that header."""
+    proxy: str = ""
+    """Host and port of the proxy that it went through."""
+
+    @property
+    def has_user(self) -> bool:
+        """Whether a user and a password were sent instead of an API key."""
+        return (self.authorization or "").lower().startswith("basic ")
+
+    @property
+    def shown(self) -> str:
+        """The URL without credentials, and the proxy."""
+        return f"{without_credentials(self.url)}{f' (through the proxy {self.proxy})' if self.proxy else ''}"
+
+
+class AnswerError(Exception):
+    """The answer is no delivery; its status says whether another attempt may be one.
+
+    Attributes:
+        response: the answer.
+        has_user: a user and a password were sent instead of an API key.
+
+    """
+
+    def __init__(self, message: str, response: Answer, *, has_user: bool = False) -> None:
         super().__init__(message)
         self.response = response
+        self.has_user = has_user
+
+
+class PageError(Exception):
+    """The status says success, but the answer is a web page. No `response`: another attempt may reach the backend."""
 
 
 class RedirectError(Exception):
     """The backend redirects to another URL and keeps the method: `requests` follows it."""
 
 
-def describe_redirect(status: int, location: str | None) -> str:
-    """Return what is said of a redirect that delivers nothing."""
-    return f"{status} redirects to {location or 'nowhere'}; set OPENLINEAGE_URL to it"
+def check_answer(answer: Answer, sent: Sent) -> None:
+    """Return if the answer is a delivery: its status is 2xx, and its body is not a web page.
+
+    A body decides, not its type: frameworks give an empty answer, or the text OK, the type `text/html` by default.
+
+    Raises:
+        AnswerError: The status is another one.
+        PageError: The body is a web page, as of a proxy that wants a login.
+
+    """
+    status = answer.status_code
+    if 300 <= status < 400:  # noqa: PLR2004
+        raise AnswerError(_describe_redirect(answer, sent), answer)
+    if not 200 <= status < 300:  # noqa: PLR2004
+        message = f"{status} {answer.reason} for url: {sent.shown}"
+        raise AnswerError(f"{message}{_HINTS.get(status, _no_hint)(sent)}", answer, has_user=sent.has_user)
+    if _is_page(answer):
+        found = _TITLE.search(answer.text)
+        title = f" with the title {found[1].strip()!r}" if found else ""
+        raise PageError(
+            f"{sent.shown} answered {status} with a web page{title}, not as an OpenLineage backend does; "
+            "is it the page of a proxy or a login, or is OPENLINEAGE_URL that of the web interface?"
+        )
+
+
+def check_redirect(answer: Answer, sent: Sent) -> str:
+    """Return the URL that an answer redirects to with the same method, on the same host; empty if it does not.
+
+    Raises:
+        AnswerError: It redirects to another host, which may not be the backend at all: nothing is sent there.
+
+    """
+    location = answer.headers.get("Location")
+    if answer.status_code not in (307, 308) or not location:
+        return ""
+    target = urljoin(sent.url, location)
+    hosts = [urlsplit(url).hostname for url in (sent.url, target)]
+    if hosts[0] != hosts[1]:
+        raise AnswerError(_describe_redirect(answer, sent), answer)
+    return target
 
 
 def status_of(error: BaseException | None) -> int | None:
@@ -41,3 +137,40 @@ def status_of(error: BaseException | None) -> int | None:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     return status if isinstance(status, int) else None
+
+
+def _describe_redirect(answer: Answer, sent: Sent) -> str:
+    location = answer.headers.get("Location")
+    if not location:
+        return f"{answer.status_code} for url: {sent.shown}, a redirect to nowhere"
+    target = without_credentials(urljoin(sent.url, location))
+    hosts = [urlsplit(url).hostname for url in (sent.url, target)]
+    where = f"the other host {hosts[1]}: {target}" if hosts[0] != hosts[1] else target
+    return f"{answer.status_code} for url: {sent.shown}, which redirects to {where}; set OPENLINEAGE_URL to it"
+
+
+def _is_page(answer: Answer) -> bool:
+    text = answer.text.lstrip("\ufeff \t\r\n")
+    is_html = "html" in (answer.headers.get("Content-Type") or "").lower()
+    is_compressed = (answer.headers.get("Content-Encoding") or "identity") != "identity" and not text.isprintable()
+    return text.startswith("<") or (is_html and ("<" in text or (bool(text) and is_compressed)))
+
+
+def _no_hint(_sent: Sent) -> str:
+    return ""
+
+
+def _credentials(sent: Sent) -> str:
+    if not sent.authorization:
+        return "; no API key was sent (OPENLINEAGE_API_KEY and OPENLINEAGE_API_KEY_FILE are for one)"
+    return "; a user and a password were sent, of the URL or of .netrc" if sent.has_user else "; an API key was sent"
+
+
+def _proxy(sent: Sent) -> str:
+    return (
+        f"; the proxy {sent.proxy or 'on the way'} refuses, not the backend: it wants a user and a password in the URL "
+        "of HTTP_PROXY or HTTPS_PROXY"
+    )
+
+
+_HINTS: dict[int, Callable[[Sent], str]] = {401: _credentials, 403: _credentials, _PROXY_REFUSES: _proxy}

@@ -25,6 +25,7 @@ from openlineage.client.transport.noop import NoopConfig, NoopTransport
 
 from openlineage_pod import environment
 from openlineage_pod.delivery.transports.adapted import adapted, prepared
+from openlineage_pod.delivery.transports.address import key_of
 from openlineage_pod.delivery.transports.base import one_line, without_credentials
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.delivery.transports.typed_event import to_run_event
@@ -204,12 +205,13 @@ def _discreet_loggers(secrets: Secrets) -> Iterator[None]:
 
 def _http_from_url(environ: Mapping[str, str]) -> dict[str, Any]:
     config: dict[str, Any] = {"type": "http", "url": environ[environment.URL]}
-    if endpoint := environ.get(environment.ENDPOINT):
-        config["endpoint"] = endpoint
+    endpoint = environ.get(environment.ENDPOINT)
+    if endpoint is not None:
+        config["endpoint"] = endpoint.strip()
     if path := environ.get(environment.API_KEY_FILE):
         config["auth"] = {"type": _KEY_FILE_PROVIDER, "path": path}
-    elif key := environ.get(environment.API_KEY):
-        config["auth"] = {"type": "api_key", "apiKey": key.strip()}
+    elif key := key_of(environment.API_KEY, environ.get(environment.API_KEY, "")):
+        config["auth"] = {"type": "api_key", "apiKey": key}
     return config
 
 

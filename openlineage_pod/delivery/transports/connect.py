@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod import environment
 from openlineage_pod._fork import importing
+from openlineage_pod.delivery.transports.address import key_of
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.events.secrets import Secrets
@@ -59,8 +60,7 @@ def _http_transport(environ: Mapping[str, str]) -> Transport:
     from openlineage_pod.delivery.transports.http import DirectHttpTransport  # deferred: it imports http.client
 
     path = environ.get(environment.API_KEY_FILE)
-    # Stripped: a secret that was made with echo ends in a line break, which no header can have.
-    key = KeyFile(path) if path else environ.get(environment.API_KEY, "").strip()
+    key = KeyFile(path) if path else key_of(environment.API_KEY, environ.get(environment.API_KEY, ""))
     return DirectHttpTransport(environ[environment.URL], environ.get(environment.ENDPOINT), key)
 
 

@@ -7,24 +7,37 @@ for us. Compared with `requests`, the import of `http.client` takes a quarter of
 
 from __future__ import annotations
 
+import copy
 import http.client
-import io
 import os
 import re
 import select
 import ssl
 import sys
-import time
 from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from openlineage_pod import environment
 from openlineage_pod._fork import importing
-from openlineage_pod._guard import logger
-from openlineage_pod.delivery.transports.answer import Answer, AnswerError, RedirectError, describe_redirect
+from openlineage_pod.delivery.transports.address import check_url, request_url
+from openlineage_pod.delivery.transports.answer import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    RedirectError,
+    Sent,
+    check_answer,
+    check_redirect,
+)
 from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT, without_credentials
+from openlineage_pod.delivery.transports.exchange import (
+    Exchange,
+    bounded_response,
+    host_and_port,
+    open_socket,
+    unreachable,
+)
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.events.facets import __version__
 
@@ -37,13 +50,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DirectHttpTransport", "check_url", "is_plain"]
 
-# openlineage-python's default.
-_ENDPOINT = "api/v1/lineage"
 # A URL that is sent as it stands. `requests` knows how to encode others, and what to do with credentials.
 _PLAIN_URL = re.compile(r"(?i:https?)://[\w.-]+(:\d+)?/(?!/)[\w./~+=&?,:;-]*", re.ASCII)
 
-_MAX_ANSWER_BYTES = 64 * 1024
-_MIN_WAIT = 0.001
 _HEADERS = {
     "User-Agent": f"openlineage-pod/{__version__}",
     "Accept": "*/*",
@@ -56,8 +65,8 @@ class DirectHttpTransport:
     """Posts events to one URL.
 
     Args:
-        url: base URL of the backend.
-        endpoint: path, relative to the URL; default `api/v1/lineage`.
+        url: base URL of the backend; its path stays.
+        endpoint: path, relative to the URL; default `api/v1/lineage`; empty: events are posted to the URL itself.
         key: API key, or the file that holds it; sent as a bearer token.
 
     Raises:
@@ -68,15 +77,19 @@ class DirectHttpTransport:
 
     def __init__(self, url: str, endpoint: str | None = None, key: str | KeyFile | None = None) -> None:
         check_url(url)
-        self._arguments = (url, endpoint, key)
-        self._url = urljoin(url.strip(), endpoint or _ENDPOINT)
+        self._url = request_url(url, endpoint)
         self._key = key
-        self._way: _Connection | Session = _Connection(self._url) if is_plain(self._url) else _session(self._url)
+        self._way: _Connection | Session = self._connected()
 
     @property
     def target(self) -> str:
         """The URL that events are posted to, without credentials."""
         return without_credentials(self._url)
+
+    @property
+    def phase(self) -> str:
+        """What the request under way is waiting for; empty if there is none."""
+        return self._way.phase
 
     @property
     def timeout(self) -> float:
@@ -91,8 +104,8 @@ class DirectHttpTransport:
         """Post one event.
 
         Raises:
-            AnswerError, requests.HTTPError: The backend did not accept it; `response` is the answer.
-            OSError: The backend could not be reached, or its answer broke off.
+            AnswerError, PageError: The backend did not accept it; the `response` of the first is the answer.
+            UnreachableError: The backend could not be reached, or its answer broke off.
             KeyRefusedError: The backend refused the key of a file.
 
         """
@@ -101,7 +114,7 @@ class DirectHttpTransport:
             try:
                 self._way.post(document.body, key)
             except RedirectError:
-                session = _session(self._url)
+                session = _session(self._url, is_keyed=bool(self._key))
                 session.timeout = self._way.timeout
                 self._way = session
                 self._way.post(document.body, key)
@@ -111,15 +124,50 @@ class DirectHttpTransport:
 
     def clone(self) -> DirectHttpTransport:
         """Return a transport with a connection of its own."""
-        return DirectHttpTransport(*self._arguments)
+        further = copy.copy(self)
+        further._way = further._connected()  # noqa: SLF001  it is one of this class
+        return further
 
     def close(self) -> None:
         """Close the connection; the next event opens another one."""
         self._way.close()
 
+    def _connected(self) -> _Connection | Session:
+        is_keyed = bool(self._key)
+        return (
+            _Connection(self._url) if is_plain(self._url, is_keyed=is_keyed) else _session(self._url, is_keyed=is_keyed)
+        )
+
+
+class _HttpConnection(http.client.HTTPConnection):
+    """A connection that an exchange limits and watches."""
+
+    exchange: Exchange
+
+    def connect(self) -> None:
+        """Connect within the time of the exchange."""
+        self.sock = open_socket(self.host, self.port, self.exchange)
+
+
+class _HttpsConnection(_HttpConnection):
+    default_port = http.client.HTTPS_PORT
+
+    def __init__(self, host: str, port: int | None, context: ssl.SSLContext) -> None:
+        super().__init__(host, port)
+        self._tls = context
+
+    def connect(self) -> None:
+        """Connect, and shake hands."""
+        super().connect()
+        self.exchange.phase = f"TLS handshake with {host_and_port(self.host, self.port)}"
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+
 
 class _Connection:
     """A persistent connection to one URL.
+
+    Attributes:
+        timeout: seconds that one request may take.
 
     Raises:
         OSError: The certificates that the environment names cannot be read.
@@ -132,17 +180,22 @@ class _Connection:
         parts = urlsplit(url)
         self._target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         host = parts.hostname or ""
-        if parts.scheme == "https":
-            context = _tls_context(_ca_bundle())
-            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, parts.port, timeout=REQUEST_TIMEOUT, context=context
-            )
-        else:
-            self._connection = http.client.HTTPConnection(host, parts.port, timeout=REQUEST_TIMEOUT)
+        self._connection = (
+            _HttpsConnection(host, parts.port, _tls_context(_ca_bundle()))
+            if parts.scheme == "https"
+            else _HttpConnection(host, parts.port)
+        )
+        self._where = host_and_port(host, self._connection.port)
+        self._exchange: Exchange | None = None
 
     def __del__(self) -> None:
         with suppress(AttributeError):  # the constructor raised
             self.close()
+
+    @property
+    def phase(self) -> str:
+        """What the request under way is waiting for; empty if there is none."""
+        return self._exchange.phase if self._exchange is not None else ""
 
     def close(self) -> None:
         """Close the connection; the next event opens another one."""
@@ -152,82 +205,49 @@ class _Connection:
         """Post the JSON of one event with this API key.
 
         Raises:
-            AnswerError: The backend did not accept it.
+            AnswerError, PageError: The backend did not accept it.
             RedirectError: The backend redirects to another URL and keeps the method.
-            ConnectionError: The backend could not be reached, or its answer broke off.
+            UnreachableError: The backend could not be reached, or its answer broke off.
 
         """
-        headers = {**_HEADERS, "Authorization": f"Bearer {key}"} if key else _HEADERS
+        authorization = f"Bearer {key}" if key else None
+        headers = {**_HEADERS, "Authorization": authorization} if authorization else _HEADERS
+        exchange = self._exchange = Exchange(self.timeout)
         try:
-            status, reason, response = self._exchange(body, headers)
+            answer = self._answer(exchange, body, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             # Not the error itself: that of a certificate is a ValueError, too, which would count as permanent.
-            raise ConnectionError(f"{self._url}: {type(error).__name__}: {error}") from error
+            raise unreachable(error, exchange, self._where) from error
         except BaseException:
             self.close()  # the request was sent in part
             raise
-        location = response.headers.get("Location")
-        if status in (307, 308) and location:
+        finally:
+            exchange.phase = ""
+        sent = Sent(self._url, authorization)
+        if check_redirect(answer, sent):
             raise RedirectError
-        if 300 <= status < 400:  # noqa: PLR2004
-            raise AnswerError(describe_redirect(status, location), response)
-        if not 200 <= status < 300:  # noqa: PLR2004
-            raise AnswerError(f"{status} {reason} for url: {self._url}", response)
+        check_answer(answer, sent)
 
-    def _exchange(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, str, Answer]:
+    def _answer(self, exchange: Exchange, body: bytes, headers: Mapping[str, str]) -> Answer:
         connection = self._connection
-        if connection.sock is not None:
-            if _is_readable(connection.sock):
-                connection.close()  # the backend has closed it since; the request opens another one
-            else:
-                connection.sock.settimeout(self.timeout)
-        connection.timeout = self.timeout
-        response_class: Any = partial(_response, time.monotonic() + self.timeout)
+        connection.exchange = exchange
+        if connection.sock is not None and _is_readable(connection.sock):
+            connection.close()  # the backend has closed it since
+        if connection.sock is None:
+            connection.connect()
+        exchange.phase = f"waiting for the answer of {self._where}"
+        connection.sock.settimeout(exchange.remaining)
+        response_class: Any = partial(bounded_response, exchange)
         connection.response_class = response_class
         connection.request("POST", self._target, body, headers)
         with connection.getresponse() as answer:
-            content = answer.read(_MAX_ANSWER_BYTES)
-            if answer.length and len(content) < _MAX_ANSWER_BYTES:
+            content = answer.read(MAX_ANSWER_BYTES)
+            if answer.length and len(content) < MAX_ANSWER_BYTES:
                 raise http.client.IncompleteRead(content, answer.length)
             if not answer.isclosed():
                 connection.close()  # there is more than anybody reads
-        return answer.status, answer.reason, Answer(answer.status, answer.headers, content.decode("utf-8", "replace"))
-
-
-def _response(deadline: float, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:
-    reader: Any = _SocketReader(sock, deadline)
-    return http.client.HTTPResponse(reader, **options)
-
-
-class _SocketReader(io.RawIOBase):
-    """Reads an answer from a socket, with one deadline for the whole answer.
-
-    A timeout of the socket starts again with each byte that arrives.
-    """
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._socket = sock
-        self._raw = sock.makefile("rb", buffering=0)
-        self._deadline = deadline
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """Return the file that `HTTPResponse` reads."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        """Read what is there, or wait for it until the deadline."""
-        self._socket.settimeout(max(_MIN_WAIT, self._deadline - time.monotonic()))
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        """Let go of the socket, which the connection keeps open."""
-        self._raw.close()
-        super().close()
+        return Answer(answer.status, answer.reason, answer.headers, content.decode("utf-8", "replace"))
 
 
 def _ca_bundle() -> str | None:
@@ -255,15 +275,18 @@ def _is_readable(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _session(url: str) -> Session:
+def _session(url: str, *, is_keyed: bool) -> Session:
     with importing():
         from openlineage_pod.delivery.transports.session import Session  # deferred: requests takes 80 ms
 
-    return Session(url)
+    return Session(url, is_keyed=is_keyed)
 
 
-def is_plain(url: str) -> bool:
-    """Say whether the standard library alone sends what `requests` would send to this URL in this environment."""
+def is_plain(url: str, *, is_keyed: bool = False) -> bool:
+    """Return whether the standard library alone sends what `requests` would send to this URL in this environment.
+
+    `is_keyed`: an API key is configured, which goes before the credentials of a netrc file.
+    """
     names = [name.lower() for name, value in os.environ.items() if value]
     has_proxy = any(name.endswith(environment.PROXY_SUFFIX) and name != environment.NO_PROXY for name in names)
     netrc = [os.environ[environment.NETRC]] if environment.NETRC in os.environ else ["~/.netrc", "~/_netrc"]
@@ -271,21 +294,6 @@ def is_plain(url: str) -> bool:
         _PLAIN_URL.fullmatch(url) is not None
         and not has_proxy
         and sys.platform != "darwin"  # there, the system has proxies as well
-        and not any(os.path.exists(os.path.expanduser(path)) for path in netrc)
+        and (is_keyed or not any(os.path.exists(os.path.expanduser(path)) for path in netrc))
         and os.path.exists(_ca_bundle() or "/")
     )
-
-
-def check_url(url: str) -> None:
-    """Raise ValueError if `url` is not that of a web server. The message does not show it: it may hold a password."""
-    try:
-        parts = urlsplit(url.strip())
-        fault = "" if parts.scheme in ("http", "https") else "the URL does not begin with http:// or https://"
-        if not fault and (not parts.hostname or parts.port == 0):
-            fault = "the URL names no host"
-    except ValueError:
-        fault = "the URL cannot be understood; a password in it must be percent-encoded"
-    if fault:
-        raise ValueError(fault)
-    if parts.path.rstrip("/").endswith(_ENDPOINT):
-        logger.warning("the lineage URL ends with %s already, and that is added to it: give the base alone", _ENDPOINT)

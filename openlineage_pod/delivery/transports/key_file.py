@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import logger
+from openlineage_pod.delivery.transports.address import clean_key
 from openlineage_pod.delivery.transports.answer import status_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class KeyFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._key = ""
+        self._key = self._fault = ""
         self._version: tuple[int, ...] | None = None
         self._has_warned = False
 
@@ -36,9 +37,9 @@ class KeyFile:
             version = (status.st_mtime_ns, status.st_ino, status.st_size)
             if version != self._version:
                 with open(self.path, encoding="utf-8") as file:
-                    self._key = file.read().strip()
-                self._version = version
-            fault = "is empty"
+                    key = clean_key(file.read())
+                self._key, self._fault, self._version = "" if key.fault else key.value, key.fault, version
+            fault = self._fault or "is empty"
         except (OSError, ValueError) as error:
             self._version = None
             fault = f"cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})"
@@ -46,6 +47,11 @@ class KeyFile:
             self._has_warned = True
             logger.warning("the API key file %s %s; until it has a key, events are sent without", self.path, fault)
         return self._key
+
+    @property
+    def whereabouts(self) -> str:
+        """Where the key comes from, for a message, or that there was none to send."""
+        return f"the key is that in {self.path}" if self._key else f"{self.path} has no key yet"
 
     def forget(self) -> None:
         """Read the file again next time, whatever its time stamp says: the backend refused the key."""
@@ -56,12 +62,12 @@ class KeyRefusedError(Exception):
     """401 or 403 for a key from a file: transient, because whoever rotates keys will write the right one."""
 
     def __init__(self, error: Exception, keys: Iterable[KeyFile]) -> None:
-        super().__init__(f"{error} (with the key in {', '.join(key.path for key in keys)})")
+        super().__init__(f"{error} ({', '.join(key.whereabouts for key in keys)})")
 
     @staticmethod
     def raise_for(error: Exception, keys: list[KeyFile]) -> None:
         """Raise if `error` is a 401 or 403 for one of the `keys`, and have them read again."""
-        if keys and status_of(error) in (401, 403):
+        if keys and status_of(error) in (401, 403) and not getattr(error, "has_user", False):
             for key in keys:
                 key.forget()
             raise KeyRefusedError(error, keys) from error

@@ -1,40 +1,91 @@
-"""A session of `requests`, for what it does for us: proxies, netrc, credentials in the URL, IPv6, redirects."""
+"""A session of `requests`, for what it does for us: proxies, netrc, credentials in the URL, IPv6, redirects.
+
+It makes one attempt a call, within one deadline, and raises for every answer that is no delivery.
+"""
 
 from __future__ import annotations
 
 import netrc  # noqa: F401  requests imports it for its first request: a fork in the middle of that would hang the child
-from typing import Any
+import re
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_auth_from_url, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
-from openlineage_pod.delivery.transports.answer import describe_redirect
-from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT
+from openlineage_pod._guard import logger
+from openlineage_pod.delivery.transports.answer import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    AnswerError,
+    Sent,
+    check_answer,
+    check_redirect,
+)
+from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT, without_credentials
+from openlineage_pod.delivery.transports.exchange import (
+    Exchange,
+    bounded_response,
+    host_and_port,
+    open_socket,
+    unreachable,
+)
 
-__all__ = ["Session", "new_session"]
+if TYPE_CHECKING:
+    import http.client
+    import socket
+    from collections.abc import Mapping
+
+__all__ = ["BoundedSession", "Session"]
+
+_MAX_REDIRECTS = 5
+# What a request carries that is no credential; other headers do not follow a redirect to another port.
+_HARMLESS_HEADERS = (
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "user-agent",
+)
+_REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: (\d{3}) ?(.*)")
 
 
 class Session:
     """A session that posts to one URL.
 
     Attributes:
-        timeout: seconds that the backend may be silent during one request.
+        timeout: seconds that one request may take.
 
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_keyed: bool = False) -> None:
         self.timeout = REQUEST_TIMEOUT
-        self._session = new_session()
+        self._session = BoundedSession(is_keyed=is_keyed)
         # Proxies, certificates and netrc are looked up once, and the request is prepared once: per event that would
         # take twice the processor time of the rest.
         self._environment: Any = self._session.merge_environment_settings(url, {}, None, None, None)
         request = requests.Request("POST", url, headers={"Content-Type": "application/json"})
         self._request = self._session.prepare_request(request)
 
+    @property
+    def phase(self) -> str:
+        """What the request under way is waiting for; empty if there is none."""
+        return self._session.phase
+
     def post(self, body: bytes, key: str | None) -> None:
         """Post the JSON of one event with this API key.
 
         Raises:
-            requests.RequestException: It was not delivered.
+            AnswerError, PageError: The backend did not accept it.
+            UnreachableError: The backend could not be reached, or its answer broke off.
 
         """
         request = self._request.copy()
@@ -42,27 +93,223 @@ class Session:
         # Credentials of the URL or of netrc are there already; requests, and so openlineage-python, prefers them.
         if key and "Authorization" not in request.headers:
             request.headers["Authorization"] = f"Bearer {key}"
-        self._session.send(request, timeout=self.timeout, **self._environment).raise_for_status()
+        self._session.send(request, timeout=self.timeout, **self._environment)
 
     def close(self) -> None:
         """Close the connection; the next event opens another one."""
         self._session.close()
 
 
-def new_session() -> requests.Session:
-    """Return a session that makes one attempt a call and takes no redirect for a delivery."""
-    session = requests.Session()
-    session.hooks["response"].append(_refuse_redirect)
-    return session
+class BoundedSession(requests.Session):
+    """A session with one deadline for a request and its redirects; see the module's documentation.
+
+    Args:
+        is_keyed: an API key is configured, which goes before the credentials of a netrc file.
+
+    """
+
+    def __init__(self, *, is_keyed: bool) -> None:
+        self._is_keyed = is_keyed
+        self._exchange: Exchange | None = None
+        self._has_dropped = False
+        super().__init__()
+        self.max_redirects = _MAX_REDIRECTS
+        self.hooks["response"].append(_check_redirect)
+
+    @property
+    def phase(self) -> str:
+        """What the request under way is waiting for; empty if there is none."""
+        exchange = self._exchange
+        return exchange.phase if exchange is not None else ""
+
+    def mount(self, prefix: str | bytes, adapter: Any) -> None:
+        """Use an adapter with the retries of this one that keeps the deadline."""
+        super().mount(prefix, _Adapter(max_retries=adapter.max_retries))
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Return the request to send: the user of the URL goes before a key, and both go before a netrc file."""
+        if not request.auth:
+            user = get_auth_from_url(str(request.url))
+            request.auth = user if any(user) else _unchanged if self._is_keyed else None
+        return super().prepare_request(request)
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Take the credentials out of a request that is redirected to another port or scheme, and say so once."""
+        before, after = str(response.request.url), str(prepared_request.url)
+        if not self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+            return
+        dropped = [name for name in prepared_request.headers if name.lower() not in _HARMLESS_HEADERS]
+        for name in dropped:
+            del prepared_request.headers[name]
+        if dropped and not self._has_dropped:
+            self._has_dropped = True
+            logger.warning(
+                "%s redirects to another port or scheme, %s; events go there without %s. Set OPENLINEAGE_URL to it",
+                without_credentials(before),
+                without_credentials(after),
+                ", ".join("the API key" if name.lower() == "authorization" else name for name in dropped),
+            )
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send one request, and the ones that it is redirected to.
+
+        Raises:
+            AnswerError, PageError: The backend did not accept it.
+            UnreachableError: The backend could not be reached, or its answer broke off.
+
+        """
+        if self._exchange is not None:
+            return super().send(request, **options)  # a redirect
+        exchange = self._exchange = _under_way.exchange = Exchange(_seconds(options.get("timeout")))
+        url, proxies = str(request.url), options.get("proxies") or {}
+        try:
+            response = super().send(request, **{**options, "stream": True})
+            answer = _answer(response)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            proxy = _proxy(url, proxies)
+            if refusal := _REFUSED_BY_PROXY.search(str(error)):
+                status = int(refusal[1])
+                sent = Sent(url, _authorization(request), proxy)
+                check_answer(Answer(status, f"{refusal[2].rstrip(chr(39) + ')')} by the proxy".strip(), {}, ""), sent)
+            raise unreachable(error, exchange, host_and_port(*_host(url))) from error
+        finally:
+            exchange.phase = ""
+            self._exchange = None
+        check_answer(answer, Sent(str(response.url), _authorization(response.request), _proxy(url, proxies)))
+        return response
 
 
-def _refuse_redirect(response: requests.Response, *_args: Any, **_kwargs: Any) -> None:
-    """Raise for an answer that delivers nothing though it is no error.
+class _UnderWay(threading.local):
+    """The exchange of this thread; urllib3's connections are made far from the session."""
+
+    exchange = Exchange(REQUEST_TIMEOUT)
+
+
+_under_way = _UnderWay()
+
+
+class _HttpConnection(HTTPConnection):
+    """A connection of urllib3 that an exchange limits and watches."""
+
+    def _new_conn(self) -> socket.socket:
+        exchange = _under_way.exchange
+        response_class: Any = partial(bounded_response, exchange)
+        self.response_class = response_class  # a proxy answers to CONNECT before anybody asks for an answer
+        host = getattr(self, "_dns_host", self.host)
+        connection = open_socket(host, self.port, exchange)
+        exchange.phase = _next_phase(self, host)
+        return connection
+
+    def getresponse(self) -> Any:
+        exchange = _under_way.exchange
+        exchange.phase = f"waiting for the answer of {host_and_port(self.host, self.port)}"
+        response_class: Any = partial(bounded_response, exchange)
+        self.response_class = response_class
+        return super().getresponse()
+
+
+class _HttpsConnection(_HttpConnection, HTTPSConnection):
+    pass
+
+
+def _next_phase(connection: http.client.HTTPConnection, host: str) -> str:
+    tunnel = getattr(connection, "_tunnel_host", None)
+    where = host_and_port(host, connection.port)
+    if tunnel:
+        return f"waiting for the proxy {where} to connect to {tunnel}"
+    return f"{'TLS handshake with' if isinstance(connection, HTTPSConnection) else 'waiting for the answer of'} {where}"
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+    def urlopen(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Any = None,
+        retries: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        if getattr(retries, "history", None):
+            _under_way.exchange.renew()  # a further attempt, which the user asked for
+        return super().urlopen(method, url, body, headers, retries, *args, **kwargs)
+
+
+class _HttpsPool(_HttpPool, HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter whose connections keep the deadline of the exchange."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _seconds(timeout: Any) -> float:
+    return timeout if isinstance(timeout, (int, float)) else REQUEST_TIMEOUT
+
+
+def _authorization(request: requests.PreparedRequest) -> str | None:
+    value = request.headers.get("Authorization")
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _host(url: str) -> tuple[str, int | None]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port
+
+
+def _proxy(url: str, proxies: Mapping[str, str]) -> str:
+    """Return host and port of the proxy for a URL, for a message; empty if there is none."""
+    proxy = select_proxy(url, proxies)
+    # Not by a URL's grammar: its password may hold any character.
+    return proxy.rpartition("@")[2].rpartition("://")[2].partition("/")[0] if proxy else ""
+
+
+def _check_redirect(response: requests.Response, *_args: Any, **_options: Any) -> None:
+    """Raise for a redirect that is not followed.
 
     After 301, 302 and 303 requests repeats a POST as a GET, whose success would pass for a delivery; 307 and 308 keep
-    the POST, and requests drops the credentials where they lead to another host.
+    the POST, and only an `Authorization` would stay behind where they lead to another host.
     """
-    status = response.status_code
-    if 300 <= status < 400 and not (status in (307, 308) and "Location" in response.headers):  # noqa: PLR2004
+    if not response.is_redirect:
+        return
+    answer = Answer(response.status_code, response.reason, response.headers, "")
+    sent = Sent(str(response.url), _authorization(response.request))
+    try:
+        if not check_redirect(answer, sent):
+            check_answer(answer, sent)
+    except AnswerError:
         response.close()  # an answer that is not read keeps its connection
-        raise requests.HTTPError(describe_redirect(status, response.headers.get("Location")), response=response)
+        raise
+
+
+def _answer(response: requests.Response) -> Answer:
+    """Read an answer, up to a limit."""
+    content = b""
+    try:
+        for chunk in response.iter_content(MAX_ANSWER_BYTES):
+            content += chunk
+            if len(content) >= MAX_ANSWER_BYTES:
+                break
+    finally:
+        response.close()
+    return Answer(response.status_code, response.reason, response.headers, content.decode("utf-8", "replace"))
