@@ -54,7 +54,7 @@ def prepared(transport: HttpTransport) -> HttpTransport:
     _without_retries(transport)
     config = transport.config
     if isinstance(config.auth, ApiKeyTokenProvider):
-        config.auth.api_key = key_of("openlineage-python's configuration (apiKey)", config.auth.api_key)
+        config.auth.api_key = key_of("openlineage-python's configuration (apiKey)", config.auth.api_key or "")
     transport.session = BoundedSession(is_keyed=type(config.auth) is not TokenProvider or bool(config.custom_headers))
     return transport
 
