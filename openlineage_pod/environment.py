@@ -121,6 +121,9 @@ OWN = (
 )
 """All of them, so that a misspelled one is found."""
 
+TRANSPORT = (URL, ENDPOINT, API_KEY, API_KEY_FILE, CONFIG)
+"""The variables of the transport, beside those that begin with `CLIENT_PREFIX`."""
+
 NAMES_PARENT = (
     CONTEXT,
     PARENT_ID,
@@ -133,3 +136,32 @@ NAMES_PARENT = (
     ROOT_PARENT_JOB_NAMESPACE,
 )
 """Every variable that says something about the parent or the root."""
+
+OTHERS = {
+    "openlineage-python": ("OPENLINEAGE_CLIENT_LOGGING",),
+    "dbt-ol": ("OPENLINEAGE_DBT_JOB_NAME", "OPENLINEAGE_DBT_LOGGING", "OPENLINEAGE_DBT_USE_EXTENDED_JOB_NAME"),
+    "Airflow": ("OPENLINEAGE_AIRFLOW_DISABLE_SOURCE_CODE", "OPENLINEAGE_AIRFLOW_LOGGING", "OPENLINEAGE_EXTRACTORS"),
+}
+"""Variables that only other programs of a pod read, so that none is taken for a misspelled one of ours.
+
+OpenLineage's Java client, and so Spark, reads `OPENLINEAGE_CONFIG`, `OPENLINEAGE_DISABLED` and `OPENLINEAGE__…`.
+"""
+
+CLIENT_PARTS = (
+    f"{CLIENT_PREFIX}TRANSPORT__TYPE",
+    f"{CLIENT_PREFIX}TRANSPORT__URL",
+    f"{CLIENT_PREFIX}TRANSPORT__ENDPOINT",
+    f"{CLIENT_PREFIX}TRANSPORT__AUTH",
+)
+"""Those of openlineage-python's configuration in parts that are often misspelled."""
+
+PREFIX = "OPENLINEAGE_"
+"""How every variable about OpenLineage begins."""
+KNOWN = frozenset(
+    {
+        *(value for name, value in vars().items() if name.isupper() and str(value).startswith(PREFIX)),
+        *(variable for variables in OTHERS.values() for variable in variables),
+    }
+    - {OWN_PREFIX, CLIENT_PREFIX, PREFIX}
+)
+"""Every variable about OpenLineage that somebody reads, without those that begin with `CLIENT_PREFIX`."""

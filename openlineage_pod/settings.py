@@ -13,9 +13,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from openlineage_pod import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["ConfigurationError", "Settings", "canonical_uuid", "name_fault", "quoted", "read_boolean", "read_name"]
+__all__ = [
+    "NOT_RENDERED",
+    "ConfigurationError",
+    "Settings",
+    "canonical_uuid",
+    "is_template",
+    "name_fault",
+    "quoted",
+    "read_boolean",
+    "read_name",
+    "unrendered",
+]
 
 MAX_NAME = 1024
 """Longest job name or namespace in characters; Marquez refuses longer namespaces."""
@@ -27,6 +38,9 @@ _DEFAULT_SPOOL_BYTES = 16 * 1024 * 1024
 _DEFAULT_EVENT_BYTES = 250_000
 _MIN_BYTES = 10_000
 _MAX_DIGITS = 15
+NOT_RENDERED = "is a template that was not rendered (is the operator's field templated?)"
+# How similar a misspelled name must be to a known one, from 0 to 1: without the prefix, and where that is misspelled.
+_CUTOFF, _PREFIX_CUTOFF = 0.7, 0.92
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -35,6 +49,14 @@ class ConfigurationError(ValueError):
 
     It reaches a job with `OPENLINEAGE_POD_STRICT=true` only, else it is a warning; `relay` and `replay` end with it.
     """
+
+
+# Names say themselves that they were not rendered, datasets hold templates beside what is right.
+_OPTIONS = (
+    environment.RUN_ID,
+    environment.DISABLED,
+    *(name for name in environment.OWN if name not in (environment.INPUTS, environment.OUTPUTS)),
+)
 
 
 def quoted(value: str) -> str:
@@ -74,10 +96,14 @@ class Settings(NamedTuple):
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings from `environ` (default: a snapshot of the process environment). Never raises."""
-        environ = dict(os.environ if environ is None else environ)
-        problems = _unknown(environ)
+        complete = dict(os.environ if environ is None else environ)
+        problems = _misspelled(complete)
+        templates = unrendered(complete, _OPTIONS)
+        problems += [f"{problem}; it is ignored" for problem in templates.values()]
+        problems += unrendered(complete, (environment.INPUTS, environment.OUTPUTS)).values()
+        environ = {name: value for name, value in complete.items() if name not in templates}
         return cls(
-            environ=environ,
+            environ=complete,
             namespace=read_name(environ, environment.NAMESPACE, "my-namespace", problems),
             job_name=read_name(environ, environment.JOB_NAME, "ingest_accounts", problems),
             run_id=_run_id(environ, problems),
@@ -97,21 +123,60 @@ class Settings(NamedTuple):
         )
 
 
-def _unknown(environ: Mapping[str, str]) -> list[str]:
-    """Return one sentence for each variable of ours that nobody reads, most likely a slip of the pen."""
-    found = sorted(name for name in environ if name.startswith(environment.OWN_PREFIX) and name not in environment.OWN)
-    if not found:
-        return []
-    from difflib import get_close_matches  # deferred: 5 ms that only a misspelled name costs
+def _misspelled(environ: Mapping[str, str]) -> list[str]:
+    """Return one sentence for each variable about OpenLineage that nobody reads, if it is most likely a misspelled one.
 
-    problems = []
-    for name in found:
-        # Kubernetes makes variables such as OPENLINEAGE_POD_SERVICE_HOST for a service of that name.
-        if "_SERVICE_" in name or "_PORT" in name:
-            continue
-        similar = get_close_matches(name, environment.OWN, 1)
-        problems.append(f"unknown variable {name}{f'; did you mean {similar[0]}?' if similar else ''}")
-    return problems
+    That are those with our own prefix, and those that resemble a known one; all others may be of a program of the job.
+    """
+    suspects = [
+        name
+        for name in environ
+        if "LIN" in name.upper()
+        and name not in environment.KNOWN
+        and not name.startswith(environment.CLIENT_PREFIX)
+        and not _is_service_link(name)
+    ]
+    return [problem for name in sorted(suspects) if (problem := _hint(name))]
+
+
+def _is_service_link(name: str) -> bool:
+    """Return whether Kubernetes makes such a variable for a service, as `OPENLINEAGE_POD_SERVICE_HOST`."""
+    parts = name.split("_")
+    return parts[-2:] == ["SERVICE", "HOST"] or "PORT" in parts
+
+
+def _hint(name: str) -> str:
+    from difflib import get_close_matches  # deferred: 5 ms that only a suspicious name costs
+
+    # Without the prefixes that they have in common, unless it is the prefix that is misspelled.
+    written = name.upper().replace("-", "_")
+    is_ours = written.startswith(environment.PREFIX)
+    known = {_end(each) if is_ours else each: each for each in (*environment.KNOWN, *environment.CLIENT_PARTS)}
+    end, cutoff = (_end(written), _CUTOFF) if is_ours else (written, _PREFIX_CUTOFF)
+    similar = get_close_matches(end, known, 1, cutoff)
+    if not similar and not written.startswith(environment.OWN_PREFIX):
+        return ""
+    return f"unknown variable {name}{f'; did you mean {known[similar[0]]}?' if similar else ''}"
+
+
+def _end(name: str) -> str:
+    return name.removeprefix(environment.OWN_PREFIX).removeprefix(environment.PREFIX)
+
+
+def is_template(value: str) -> bool:
+    """Return whether `value` is a template, or a reference to a variable, that was not rendered."""
+    if "{{" in value or "{%" in value:
+        return True
+    return any(start in value and end in value.partition(start)[2] for start, end in (("${", "}"), ("$(", ")")))
+
+
+def unrendered(environ: Mapping[str, str], variables: Iterable[str]) -> dict[str, str]:
+    """Return those of `variables` that were not rendered, each with a sentence that says so."""
+    return {
+        name: f"{name}{'' if name == environment.API_KEY else f'={quoted(environ[name])}'} {NOT_RENDERED}"
+        for name in variables
+        if is_template(environ.get(name, ""))
+    }
 
 
 def read_name(environ: Mapping[str, str], variable: str, example: str, problems: list[str]) -> str | None:
@@ -132,8 +197,8 @@ def name_fault(value: object) -> str | None:
         return f"is {type(value).__name__}, not a string"
     if not value.strip():
         return "is empty"
-    if "{{" in value or "{%" in value:
-        return "is a template that nobody rendered (is the operator's field templated?)"
+    if is_template(value):
+        return NOT_RENDERED
     if len(value) > MAX_NAME:
         return f"is {len(value)} characters long; the limit is {MAX_NAME}"
     # isprintable() is false for control characters, line breaks and the lone surrogates of undecodable bytes.

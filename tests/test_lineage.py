@@ -257,6 +257,76 @@ def test_exception_is_untouched(recorded: Recorded) -> None:
     assert "in load" in end["run"]["facets"]["errorMessage"]["stackTrace"]
 
 
+@lineage_run
+def outer_step(inner: Callable[[], None]) -> None:
+    """Call another decorated function, and wrap what it raises."""
+    try:
+        inner()
+    except KeyError as error:
+        raise RuntimeError("outer") from error
+
+
+@pytest.mark.parametrize("kind", ["function", "coroutine", "generator", "async generator", "block", "context"])
+def test_stack_trace_shows_the_job_alone(kind: str, recorded: Recorded) -> None:
+    """The reported stack traces, also of the causes, begin with the job's own frames and show none of ours."""
+
+    @lineage_run
+    def function() -> None:
+        raise KeyError("inner")
+
+    @lineage_run
+    async def async_function() -> None:
+        raise KeyError("inner")
+
+    @lineage_run
+    def generator() -> Generator[int, None, None]:
+        yield 1
+        raise KeyError("inner")
+
+    @lineage_run
+    async def async_generator() -> AsyncGenerator[int, None]:
+        yield 1
+        raise KeyError("inner")
+
+    def block() -> None:
+        with lineage_run("block"):
+            raise KeyError("inner")
+
+    def context() -> None:
+        try:
+            function()
+        finally:
+            raise ValueError("context")
+
+    async def exhausted() -> None:
+        async for _ in async_generator():
+            pass
+
+    bodies: dict[str, Callable[[], Any]] = {
+        "function": function,
+        "coroutine": lambda: asyncio.run(async_function()),
+        "generator": lambda: list(generator()),
+        "async generator": lambda: asyncio.run(exhausted()),
+        "block": block,
+        "context": context,
+    }
+    with pytest.raises((RuntimeError, ValueError)):
+        outer_step(bodies[kind])
+    traces = [
+        event["run"]["facets"]["errorMessage"]["stackTrace"]
+        for event in recorded.events
+        if event["eventType"] == "FAIL"
+    ]
+    assert len(traces) == 2
+    for trace in traces:
+        assert "openlineage_pod/core" not in trace
+        assert trace.startswith('Traceback (most recent call last):\n  File "')
+        assert f'File "{__file__}"' in trace
+        assert "KeyError: 'inner'" in trace
+    assert "in outer_step" in traces[1]
+    assert traces[1].count("Traceback (most recent call last)") >= 2
+
+
 def test_block_leaves_the_traceback_as_it_is(recorded: Recorded) -> None:
     """A with block adds no frame to the traceback of what it lets through."""
     with pytest.raises(ZeroDivisionError) as caught, lineage_run("ingest"):

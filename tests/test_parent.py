@@ -166,6 +166,47 @@ def test_environment_of_a_child_in_every_form(only: str) -> None:
     assert read_parent(kept) == (EXPECTED, [])
 
 
+SLASHED = ParentContext(TASK, "spark/load", "spark://prod", {}, ParentContext(DAG_RUN, "spark", "spark://prod"))
+
+
+def test_job_name_with_a_slash() -> None:
+    """A run whose job name has a slash is not written as `namespace/job/run-id`, which readers would cut elsewhere."""
+    inherited = {"OPENLINEAGE_PARENT_ID": f"airflow/etl/{OTHER}", "OPENLINEAGE_ROOT_PARENT_ID": f"airflow/x/{OTHER}"}
+    written = SLASHED.child_env(inherited)
+    assert "OPENLINEAGE_PARENT_ID" not in written
+    assert written["OPENLINEAGE_ROOT_PARENT_ID"] == f"spark://prod/spark/{DAG_RUN}"
+    assert read_parent(written) == (SLASHED, [])
+    del written["OPENLINEAGE_CONTEXT"]
+    assert read_parent(written) == (SLASHED, [])
+    root = SLASHED._replace(root=None)
+    assert not {"OPENLINEAGE_PARENT_ID", "OPENLINEAGE_ROOT_PARENT_ID"} & root.child_env(inherited).keys()
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, ("spark://prod/spark", "load")),
+        ({"OPENLINEAGE_PARENT_JOB_NAME": "spark/load"}, ("spark://prod", "spark/load")),
+        ({"OPENLINEAGE_PARENT_JOB_NAMESPACE": "spark://prod"}, ("spark://prod", "spark/load")),
+        ({"OPENLINEAGE_PARENT_JOB_NAME": "other"}, ("spark://prod/spark", "load")),
+    ],
+)
+def test_joined_form_with_several_slashes(more: dict[str, str], expected: tuple[str, str]) -> None:
+    """The variables in parts tell where the job name of `namespace/job/run-id` begins; else it is the last part."""
+    parent, problems = read_parent({"OPENLINEAGE_PARENT_ID": f"spark://prod/spark/load/{TASK}", **more})
+    assert parent is not None
+    assert (parent.job_namespace, parent.job_name, problems) == (*expected, [])
+
+
+@pytest.mark.parametrize("variable", [*IDS, *PARTS, "OPENLINEAGE_CONTEXT"])
+@pytest.mark.parametrize("value", ["{{ macros.parent(ti) }}", "a{% if x %}/b/c", "$(PARENT)", "x/y/${RUN_ID}"])
+def test_template_that_was_not_rendered(variable: str, value: str) -> None:
+    """A template in a variable of the parent is one problem that says so."""
+    _, (problem,) = read_parent({**(PARTS if variable in PARTS else IDS), variable: value})
+    assert problem.startswith(f"{variable}=")
+    assert "is a template that was not rendered" in problem
+
+
 def test_forwarded_job_facets_survive() -> None:
     """Job facets in OPENLINEAGE_CONTEXT reach the parent facet and the children, with the required keys completed."""
     job = {"namespace": "airflow", "name": "etl.ingest", "facets": {"jobType": {"jobType": "TASK"}, "odd": 7}}

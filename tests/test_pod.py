@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from openlineage_pod.core.pod import pod_facet
 
 if TYPE_CHECKING:
@@ -57,6 +59,47 @@ def test_what_every_pod_has(tmp_path: Path) -> None:
     assert facet is not None
     assert (facet["k8s.pod.name"], facet["k8s.namespace.name"]) == ("ingest-x7k2p", "jobs")
     assert "k8s.namespace.name" not in (pod_facet(environ, NOWHERE) or {})
+
+
+POD = "ingest-accounts-x7k2p"
+LONG = "ingest-accounts-of-the-whole-company-and-its-many-subsidiaries-"
+HOST_NETWORK = "# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n"
+
+
+@pytest.mark.parametrize(
+    ("hostname", "more", "hosts", "name"),
+    [
+        (POD, {}, "# Kubernetes-managed hosts file.\n127.0.0.1 localhost\n", POD),
+        (POD, {"NODE_NAME": "node-1"}, "", POD),
+        ("node-1", {"NODE_NAME": "node-1"}, "", None),
+        ("node-1", {"OTEL_RESOURCE_ATTRIBUTES": "k8s.node.name=node-1"}, "", None),
+        ("node-1", {"NODE_NAME": "node-1", "POD_UID": "1"}, "", None),
+        ("node-1", {}, HOST_NETWORK, None),
+        ("node-1", {"POD_UID": "1"}, HOST_NETWORK, None),
+        ("node-1", {"POD_NAME": POD}, HOST_NETWORK, POD),
+        ("node-1", {"OTEL_RESOURCE_ATTRIBUTES": f"k8s.pod.name={POD}"}, HOST_NETWORK, POD),
+        ("ip-10-0-1-5.eu-west-1.compute.internal", {}, "", None),
+        (f"{POD}.jobs.svc.cluster.local", {}, "", None),
+        ("etl.load-x7k2p", {"POD_UID": "1"}, "", "etl.load-x7k2p"),
+        ("Node-1", {}, "", None),
+        ("node_1", {}, "", None),
+        ("a" * 64, {}, "", None),
+        (LONG[:63], {}, "", None),
+        (f"{LONG[:54]}-x7k2p9qz", {}, "", f"{LONG[:54]}-x7k2p9qz"),
+        (LONG[:62], {}, "", LONG[:62]),
+        ("", {}, "", None),
+    ],
+)
+def test_host_name_is_a_pod_name(
+    hostname: str, more: dict[str, str], hosts: str, name: str | None, tmp_path: Path
+) -> None:
+    """A host name counts as the pod's name unless it is the node's, a domain name, or may have been cut."""
+    hosts_file = tmp_path / "hosts"
+    hosts_file.write_text(hosts)
+    environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "HOSTNAME": hostname, **more}
+    facet = pod_facet(environ, NOWHERE, str(hosts_file)) or {}
+    assert facet.get("k8s.pod.name") == name
+    assert facet.get("k8s.pod.uid") == more.get("POD_UID")
 
 
 def test_garbage_is_left_out() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from openlineage_pod import settings
+from openlineage_pod import environment, settings
 from openlineage_pod.settings import Settings, canonical_uuid, name_fault
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
@@ -115,3 +118,92 @@ def test_no_uuid(value: object) -> None:
 def test_names_that_are_fine(value: str) -> None:
     """Letters of all scripts, spaces and slashes may stand in a name."""
     assert name_fault(value) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("OPENLINEAGE_PARENTID", "OPENLINEAGE_PARENT_ID"),
+        ("OPENLINEAGE_PARENT_JOBNAME", "OPENLINEAGE_PARENT_JOB_NAME"),
+        ("OPENLINEAGE_ROOT_PARENTID", "OPENLINEAGE_ROOT_PARENT_ID"),
+        ("OPENLINEAGE_APIKEY", "OPENLINEAGE_API_KEY"),
+        ("OPENLINEAGE_NAME_SPACE", "OPENLINEAGE_NAMESPACE"),
+        ("OPENLINEAGE_DISABLE", "OPENLINEAGE_DISABLED"),
+        ("OPENLINEAGE_TRANSPORT_TYPE", "OPENLINEAGE__TRANSPORT__TYPE"),
+        ("OPENLINEAGE_TRANSPORT__URL", "OPENLINEAGE__TRANSPORT__URL"),
+        ("OPENLINEAGE_SPOOL_DIR", "OPENLINEAGE_POD_SPOOL_DIR"),
+        ("OPENLINEAGE_POD_API_KEY", "OPENLINEAGE_API_KEY"),
+        ("OPENLINEAGE_POD_FLUSH_TIMOUT", "OPENLINEAGE_POD_FLUSH_TIMEOUT"),
+        ("OPENLINAGE_URL", "OPENLINEAGE_URL"),
+        ("OPEN_LINEAGE_URL", "OPENLINEAGE_URL"),
+        ("openlineage_url", "OPENLINEAGE_URL"),
+        ("OPENLINEAGE-URL", "OPENLINEAGE_URL"),
+    ],
+)
+def test_misspelled_variable(name: str, similar: str) -> None:
+    """A name that resembles that of a variable about OpenLineage is one problem that says which."""
+    assert Settings.from_env({name: "x"}).problems == (f"unknown variable {name}; did you mean {similar}?",)
+
+
+def test_unknown_variable_of_ours() -> None:
+    """A variable with our own prefix that nobody reads is named also if it resembles none."""
+    assert Settings.from_env({"OPENLINEAGE_POD_COLOUR": "x"}).problems == ("unknown variable OPENLINEAGE_POD_COLOUR",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(environment.KNOWN - {environment.RUN_ID, *environment.OWN, environment.DISABLED}),
+        "OPENLINEAGE__TRANSPORT__TYP",
+        "OPENLINEAGE_SERVICE_HOST",
+        "OPENLINEAGE_URL_SERVICE_PORT_HTTP",
+        "OPENLINEAGE_PORT",
+        "OPENLINEAGE_POD_PORT_5000_TCP_ADDR",
+        "OPENLINEAGE_VERSION",
+        "OPENLINEAGE_PRODUCER",
+        "OPENLINEAGE",
+        "ONLINE_URL",
+        "BASELINE_NAMESPACE",
+    ],
+)
+def test_variables_of_others(name: str) -> None:
+    """What other programs read, Kubernetes sets for a service, or resembles nothing, is not named."""
+    assert Settings.from_env({name: "x"}).problems == ()
+
+
+def test_variables_of_the_client_are_known() -> None:
+    """Every variable that the installed openlineage-python reads is known."""
+    import openlineage.client
+
+    (folder,) = openlineage.client.__path__
+    read = {
+        name
+        for file in Path(folder).rglob("*.py")
+        for name in re.findall(
+            r"""environ(?:\.get\(|\[)\s*"(OPENLINEAGE_\w+)"|getenv\(\s*"(OPENLINEAGE_\w+)\"""", file.read_text("utf-8")
+        )
+        for name in name
+        if name
+    }
+    assert read
+    assert {name for name in read if not name.startswith(environment.CLIENT_PREFIX)} <= environment.KNOWN
+
+
+@pytest.mark.parametrize("value", ["{{ var.value.x }}", "{% if a %}1{% endif %}", "${TIMEOUT}", "$(TIMEOUT)"])
+@pytest.mark.parametrize(
+    "variable", ["OPENLINEAGE_DISABLED", "OPENLINEAGE_RUN_ID", "OPENLINEAGE_NAMESPACE", *sorted(environment.OWN)]
+)
+def test_template_that_was_not_rendered(variable: str, value: str) -> None:
+    """A template in any variable is a first problem that says so, and the variable has its default."""
+    found = Settings.from_env({variable: value})
+    assert found.problems[0].startswith(f"{variable}=")
+    assert "is a template that was not rendered" in found.problems[0]
+    assert found._replace(environ={}, problems=()) == Settings(environ={})
+
+
+def test_template_in_declared_datasets() -> None:
+    """A template beside what is right in the declared datasets is told, and the others are read."""
+    found = Settings.from_env({"OPENLINEAGE_POD_INPUTS": '["s3://lake/{{ ds }}", "s3://lake/a"]'})
+    assert found.inputs == ("s3://lake/{{ ds }}", "s3://lake/a")
+    (problem,) = found.problems
+    assert "is a template that was not rendered" in problem

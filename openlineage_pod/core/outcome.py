@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from openlineage_pod.events.facets import facet
 
 if TYPE_CHECKING:
+    from traceback import TracebackException
     from types import TracebackType
 
 __all__ = ["COMPLETE", "Outcome", "outcome_of"]
@@ -36,6 +38,7 @@ class Outcome(NamedTuple):
 
 
 COMPLETE = Outcome("COMPLETE")
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 # What the job's own __str__ or __repr__ may raise; a KeyboardInterrupt is the user's.
 _RAISED = (Exception, SystemExit, GeneratorExit)
 
@@ -99,9 +102,21 @@ def _stack_trace(error: BaseException, traceback: TracebackType | None) -> str |
     import traceback as formatter  # deferred: only a failing job pays for it
 
     try:
-        return "".join(formatter.format_exception(type(error), error, traceback or error.__traceback__))
+        described = formatter.TracebackException(type(error), error, traceback or error.__traceback__, compact=True)
+        _leave_out_own_frames(described)
+        return "".join(described.format())
     except _RAISED:
         try:
             return "".join(formatter.format_tb(traceback or error.__traceback__))
         except _RAISED:
             return None
+
+
+def _leave_out_own_frames(described: TracebackException) -> None:
+    """Leave our wrappers out of the stacks of an exception and of those behind it: the job's own frames say it all."""
+    left = [described]
+    while left:
+        each = left.pop()
+        each.stack[:] = [frame for frame in each.stack if not frame.filename.startswith(_PACKAGE)]
+        behind = (each.__cause__, each.__context__, *(getattr(each, "exceptions", None) or ()))
+        left += [other for other in behind if other is not None]

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from openlineage_pod import environment
 from openlineage_pod.events.facets import complete_facet, facet
-from openlineage_pod.settings import canonical_uuid, name_fault, quoted, read_name
+from openlineage_pod.settings import (
+    NOT_RENDERED,
+    canonical_uuid,
+    is_template,
+    name_fault,
+    quoted,
+    read_name,
+    unrendered,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,20 +73,17 @@ class ParentContext(NamedTuple):
         """Return the variables that tell a child process that this run is its parent, in every form in use."""
         root = self.root or self
         context = {"parent": {**_node(self), "root": _node(root)}}
-        return {
-            environment.CONTEXT: json.dumps(context, separators=(",", ":")),
-            environment.PARENT_ID: _joined(self),
-            environment.ROOT_PARENT_ID: _joined(root),
-            **_PARENT.of(self),
-            **_ROOT.of(root),
-        }
+        return {environment.CONTEXT: json.dumps(context, separators=(",", ":")), **_PARENT.of(self), **_ROOT.of(root)}
 
     def child_env(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return `base` for a child process of this run: with this run as its parent, in every form.
 
         Without what belongs to a run itself: OPENLINEAGE_RUN_ID, OPENLINEAGE_JOB_NAME, and the declared datasets.
         """
-        return {**without_own(base), **self.to_env()}
+        inherited = without_own(base)
+        for variable in environment.NAMES_PARENT:
+            inherited.pop(variable, None)
+        return {**inherited, **self.to_env()}
 
 
 def _node(run: ParentContext) -> dict[str, object]:
@@ -88,27 +93,50 @@ def _node(run: ParentContext) -> dict[str, object]:
     return {"run": {"runId": run.run_id}, "job": job}
 
 
-def _joined(run: ParentContext) -> str:
-    return f"{run.job_namespace}/{run.job_name}/{run.run_id}"
+class _Forms(NamedTuple):
+    """The names of the four variables of a run, joined and in parts, and the macros of Airflow that fill them."""
 
-
-class _Parts(NamedTuple):
-    """The names of the three variables of a run in parts, and the macros of Airflow that fill them."""
-
+    joined: str
     run_id: str
     job_name: str
     job_namespace: str
     macro: str
 
     def of(self, run: ParentContext) -> dict[str, str]:
-        """Return the three variables of `run`."""
-        return {self.run_id: run.run_id, self.job_name: run.job_name, self.job_namespace: run.job_namespace}
+        """Return the variables of `run`; without the joined one if readers cannot tell where its job name begins."""
+        parts = {self.run_id: run.run_id, self.job_name: run.job_name, self.job_namespace: run.job_namespace}
+        if "/" in run.job_name:
+            return parts
+        return {self.joined: f"{run.job_namespace}/{run.job_name}/{run.run_id}", **parts}
+
+    def split(self, value: str, environ: Mapping[str, str]) -> list[str]:
+        """Return namespace, job name and run id of the joined variable; fewer if it does not have three parts.
+
+        A namespace may have slashes, and Spark's and dbt's job names too. The variables in parts, where they are set,
+        tell where the job name begins; else it is the last part, because Airflow's job names have no slash.
+        """
+        parts = value.rsplit("/", 2)
+        if value.count("/") <= 2:  # noqa: PLR2004
+            return parts
+        before, run_id = value.rsplit("/", 1)
+        name = environ.get(self.job_name, "").strip()
+        namespace = environ.get(self.job_namespace, "").strip()
+        if name and before.endswith(f"/{name}"):
+            return [before.removesuffix(f"/{name}"), name, run_id]
+        if namespace and before.startswith(f"{namespace}/"):
+            return [namespace, before.removeprefix(f"{namespace}/"), run_id]
+        return parts
 
 
-_PARENT = _Parts(
-    environment.PARENT_RUN_ID, environment.PARENT_JOB_NAME, environment.PARENT_JOB_NAMESPACE, macro="lineage"
+_PARENT = _Forms(
+    environment.PARENT_ID,
+    environment.PARENT_RUN_ID,
+    environment.PARENT_JOB_NAME,
+    environment.PARENT_JOB_NAMESPACE,
+    macro="lineage",
 )
-_ROOT = _Parts(
+_ROOT = _Forms(
+    environment.ROOT_PARENT_ID,
     environment.ROOT_PARENT_RUN_ID,
     environment.ROOT_PARENT_JOB_NAME,
     environment.ROOT_PARENT_JOB_NAMESPACE,
@@ -124,12 +152,14 @@ def without_own(environ: Mapping[str, str]) -> dict[str, str]:
 
 def read_parent(environ: Mapping[str, str]) -> tuple[ParentContext | None, list[str]]:
     """Return the parent that `environ` names, if any, and one sentence for each malformed variable."""
-    problems: list[str] = []
+    templates = unrendered(environ, (environment.CONTEXT, environment.PARENT_ID, environment.ROOT_PARENT_ID))
+    problems = [f"{problem}; it is ignored" for problem in templates.values()]
+    environ = {name: value for name, value in environ.items() if name not in templates}
     # The example of the split form; its own problem is reported by Settings, which owns the variable.
     namespace = read_name(environ, environment.NAMESPACE, "", [])
     parent = (
         _from_context(environ, namespace, problems)
-        or _from_id(environ, environment.PARENT_ID, "lineage_parent_id", problems)
+        or _from_id(environ, _PARENT, problems)
         or _from_parts(environ, _PARENT, namespace, problems)
     )
     if parent is None:
@@ -140,7 +170,7 @@ def read_parent(environ: Mapping[str, str]) -> tuple[ParentContext | None, list[
         return None, problems
     root = (
         parent.root
-        or _from_id(environ, environment.ROOT_PARENT_ID, "lineage_root_parent_id", problems)
+        or _from_id(environ, _ROOT, problems)
         or _from_parts(environ, _ROOT, namespace or parent.job_namespace, problems)
     )
     return parent._replace(root=root), problems
@@ -204,12 +234,12 @@ def _from_node(node: object, path: str, namespace: str | None) -> tuple[ParentCo
     return ParentContext(run_id, job["name"], job["namespace"], kept), ""
 
 
-def _from_id(environ: Mapping[str, str], variable: str, macro: str, problems: list[str]) -> ParentContext | None:
+def _from_id(environ: Mapping[str, str], forms: _Forms, problems: list[str]) -> ParentContext | None:
+    variable, macro = forms.joined, f"{forms.macro}_parent_id"
     value = environ.get(variable, "").strip()
     if not value:
         return None
-    # From the right: an Airflow job name has no slash, a namespace may have some.
-    parts = value.rsplit("/", 2)
+    parts = forms.split(value, environ)
     fault = "is not namespace/job/run-id"
     if len(parts) == 3:  # noqa: PLR2004
         namespace, name, run_id = parts
@@ -231,7 +261,7 @@ def _from_id(environ: Mapping[str, str], variable: str, macro: str, problems: li
 
 
 def _from_parts(
-    environ: Mapping[str, str], parts: _Parts, namespace: str | None, problems: list[str]
+    environ: Mapping[str, str], parts: _Forms, namespace: str | None, problems: list[str]
 ) -> ParentContext | None:
     run_value = environ.get(parts.run_id, "").strip()
     if not run_value and not environ.get(parts.job_name, "").strip():
@@ -256,7 +286,7 @@ def _from_parts(
 
 def _no_uuid(value: object, macro: str) -> str:
     shown = quoted(value) if isinstance(value, str) else type(value).__name__
-    return (
-        f"is no UUID ({shown}); Airflow's own run_id is none, "
-        f"the macro {{{{ {AIRFLOW_MACROS}.{macro}(task_instance) }}}} gives the right one"
-    )
+    right = f"the macro {{{{ {AIRFLOW_MACROS}.{macro}(task_instance) }}}} gives the right one"
+    if isinstance(value, str) and is_template(value):
+        return f"{NOT_RENDERED}; {right}"
+    return f"is no UUID ({shown}); Airflow's own run_id is none, {right}"

@@ -55,6 +55,24 @@ def test_a_missing_or_wrong_backend_is_one_warning(case: str, jobs: Jobs) -> Non
     assert "4 printed" in at_exit
 
 
+@pytest.mark.parametrize(
+    "variable", ["OPENLINEAGE_URL", "OPENLINEAGE_ENDPOINT", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT__URL"]
+)
+def test_template_that_was_not_rendered(variable: str, receiver: Receiver, jobs: Jobs) -> None:
+    """A template in a variable of the transport is one warning that says so, and all events are printed."""
+    finished = jobs.run(JOB, {**receiver.environ, variable: "http://{{ var.value.host }}:5000"})
+    assert types(finished.printed) == ["START", "COMPLETE"] * 2
+    warning, _ = finished.log
+    assert f"{variable}='http://{{{{ var.value.host }}}}:5000' is a template that was not rendered" in warning
+
+
+def test_key_that_was_not_rendered(receiver: Receiver, jobs: Jobs) -> None:
+    """A template in the key is told without the value."""
+    finished = jobs.run(JOB, {**receiver.environ, "OPENLINEAGE_API_KEY": "{{ conn.marquez.password }}"})
+    assert "OPENLINEAGE_API_KEY is a template that was not rendered" in finished.log[0]
+    assert receiver.requests() == []
+
+
 @pytest.mark.parametrize("case", MISCONFIGURED)
 def test_strict_raises_at_the_start(case: str, jobs: Jobs) -> None:
     """With `OPENLINEAGE_POD_STRICT=true` the same raises ConfigurationError before the body runs."""

@@ -13,7 +13,7 @@ from openlineage_pod.delivery.transports.address import key_of
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.events.secrets import Secrets
-from openlineage_pod.settings import ConfigurationError
+from openlineage_pod.settings import ConfigurationError, unrendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,9 @@ def connect(environ: Mapping[str, str]) -> Transport | None:
         ConfigurationError: No transport can be built from the configuration; the message names the variables.
 
     """
+    names = (*environment.TRANSPORT, *(name for name in environ if name.startswith(environment.CLIENT_PREFIX)))
+    if templates := unrendered(environ, names):
+        raise ConfigurationError(f"{'; '.join(templates.values())}. Example: OPENLINEAGE_URL=http://marquez:5000")
     try:
         with importing():
             importlib.import_module("encodings.idna")  # sockets import it for the first host name
