@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._sigterm import deferring_sigterm
-from openlineage_pod.delivery.keeper import PRINT_TIMEOUT, Keeper
+from openlineage_pod.delivery.keeper import Keeper
+from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT
 from openlineage_pod.delivery.ledger import Event, Ledger
 from openlineage_pod.delivery.prepare import Preparer
 from openlineage_pod.delivery.retry import RetryPolicy

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import logger
+from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT, print_event
 from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports.base import describe
 
@@ -24,6 +26,8 @@ def drain(
     emit: Callable[[Document], None],
     secrets: Secrets,
     is_over: Callable[[], bool],
+    *,
+    last_resort: bool = True,
 ) -> BaseException | None:
     """Deliver entries in their order; a run whose event fails is left for the next time. Return the last failure.
 
@@ -33,6 +37,7 @@ def drain(
         emit: delivers one event or raises.
         secrets: masks messages.
         is_over: whether to stop after a failure.
+        last_resort: whether a refused event for which the spool has no room is printed.
 
     """
     failure: BaseException | None = None
@@ -49,7 +54,8 @@ def drain(
             if not is_transient(error):
                 reason = describe(error, secrets)
                 logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)
-                spool.reject(entry, document, reason)
+                if not spool.reject(entry, document, reason) and last_resort:
+                    _print(spool, entry, document)
                 continue
             failure = error
             failed.add(entry.run_id)
@@ -58,3 +64,9 @@ def drain(
         else:
             spool.resolve(entry)
     return failure
+
+
+def _print(spool: Spool, entry: Entry, document: Document) -> None:
+    """Print a refused event that cannot be set aside: in new/ it would be sent again and again."""
+    if print_event(document, time.monotonic() + PRINT_TIMEOUT):
+        spool.resolve(entry)

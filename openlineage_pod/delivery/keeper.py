@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
-from openlineage_pod.delivery.last_resort import print_event
+from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT, print_event
 from openlineage_pod.delivery.spool import Spool
 
 if TYPE_CHECKING:
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from openlineage_pod.events.document import Document
     from openlineage_pod.settings import Settings
 
-__all__ = ["PRINT_TIMEOUT", "Keeper"]
+__all__ = ["Keeper"]
 
-PRINT_TIMEOUT = 0.2
-"""Seconds for writing a line to stderr: a pipe that is read at all takes it at once."""
 # Spooled events whose documents are kept in memory as well: the directory may vanish.
 _MAX_KEPT = 100
 

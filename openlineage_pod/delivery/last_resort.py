@@ -22,10 +22,21 @@ if TYPE_CHECKING:
 
     from openlineage_pod.events.document import Document
 
-__all__ = ["PREFIX", "PartJoiner", "event_lines", "find_part", "is_marked", "print_event", "text_behind_prefix"]
+__all__ = [
+    "PREFIX",
+    "PRINT_TIMEOUT",
+    "PartJoiner",
+    "event_lines",
+    "find_part",
+    "is_marked",
+    "print_event",
+    "text_behind_prefix",
+]
 
 PREFIX = "OPENLINEAGE_POD_EVENT"
 """The mark of a last-resort line."""
+PRINT_TIMEOUT = 0.2
+"""Seconds for writing a line to stderr: a pipe that is read at all takes it at once."""
 
 # The kernel writes at most PIPE_BUF bytes to a pipe in one piece (pipe(7)): into a longer line the job could write.
 # 256 bytes are left for the prefix.

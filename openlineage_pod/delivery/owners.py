@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager, suppress
-from os.path import join
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from openlineage_pod._guard import logger
+from openlineage_pod.delivery.entry import FORMAT, FORMAT_SUFFIX, format_of
+from openlineage_pod.delivery.spool_files import shown
+from openlineage_pod.events.regular_file import ForeignFileError
 from openlineage_pod.events.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from openlineage_pod.delivery.rejected import Rejected
+    from openlineage_pod.delivery.spool_files import Folder
 
 __all__ = ["HANDED_OVER", "RELAYS", "Owners"]
 
@@ -19,31 +23,33 @@ HANDED_OVER = b"handed over"
 """What an owner says that delivers nothing itself: its events are for others while it still runs."""
 RELAYS = b"relays"
 """What an owner says that has no events of its own, so that nobody waits for its end."""
+_MAX_SAID = 64
+_DRAIN_LOCK = "drain.lock"
 
 
 class Owners:
     """The owners of a spool's entries, and this process as one of them.
 
     Args:
-        path: the spool directory, which has the folders `tmp` and `owners`.
+        folder: holds their files.
+        temporary: where the file of this process is made.
 
     Attributes:
         own: the id of this process.
 
     Raises:
-        OSError: The directory cannot be written to.
+        OSError: The folders cannot be written to.
 
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._folder = join(path, "owners")
-        self.own = new_uuid7()
+    def __init__(self, folder: Folder, temporary: Folder) -> None:
+        self._folder = folder
+        self._has_told = False
+        self.own = f"{new_uuid7()}{FORMAT_SUFFIX}"
         # Held, not to be closed, for the life of this process: nobody else may take its events for left behind.
-        unlocked = join(path, "tmp", self.own)
-        self._lock = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = temporary.create(self.own)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(unlocked, join(self._folder, self.own))
+        temporary.move(self.own, folder)
 
     def abandon(self) -> None:
         """Let go of the lock in a forked child: it is the parent's, and must end with the parent."""
@@ -52,7 +58,7 @@ class Owners:
     def release(self) -> None:
         """Say that this process has ended: what it leaves is for others."""
         with suppress(OSError):
-            os.unlink(join(self._folder, self.own))
+            self._folder.remove(self.own)
 
     def say(self, what: bytes) -> None:
         """Tell the other owners `HANDED_OVER` or `RELAYS`."""
@@ -61,48 +67,61 @@ class Owners:
 
     def said(self, owner: str) -> bytes:
         """Return what an owner has told the others, empty if nothing."""
-        with suppress(OSError), open(join(self._folder, owner), "rb") as file:
-            return file.read()
+        with suppress(OSError):
+            return self._folder.read(owner, _MAX_SAID)
         return b""
 
     def others(self) -> list[str]:
         """Return the ids of all other owners, those that are gone included.
 
         Raises:
-            OSError: The directory cannot be read.
+            OSError: The folder cannot be read.
 
         """
-        return [owner for owner in os.listdir(self._folder) if owner != self.own]
+        return [owner for owner in self._folder.names() if owner != self.own]
 
     def is_gone(self, owner: str) -> bool:
-        """Say whether the process that wrote under this name has ended; a foreign file has no living owner."""
-        if not owner or not os.path.exists(join(self._folder, owner)):
+        """Return whether the process that wrote under this name has ended; a foreign file has no living owner."""
+        if not owner:
             return True
-        with self.locking(join("owners", owner)) as is_mine:
-            return is_mine
+        try:
+            lock = self._folder.lock(owner)
+        except (FileNotFoundError, ForeignFileError):
+            return True
+        except OSError:
+            return False  # nobody can tell
+        if lock is not None:
+            os.close(lock)
+        return lock is not None
 
     def forget(self, owner: str) -> None:
-        """Delete the file of an owner that is gone.
+        """Delete the file of an owner that is gone."""
+        with suppress(OSError):
+            self._folder.remove(owner)
 
-        Raises:
-            OSError: It cannot be deleted.
+    def is_newer(self, owner: str) -> bool:
+        """Return whether an owner writes in a format of a later release; the first one found gets a line."""
+        if (found := format_of(owner)) <= FORMAT:
+            return False
+        if not self._has_told:
+            self._has_told = True
+            logger.warning(
+                "the spool of %s holds files of format %d; this release reads formats up to %d and leaves them there",
+                shown(self._folder.path),
+                found,
+                FORMAT,
+            )
+        return True
 
-        """
-        os.unlink(join(self._folder, owner))
-
-    @contextmanager
-    def locking(self, name: str) -> Iterator[bool]:
-        """Hold the lock of a file of the spool; yield whether it could be had at once."""
-        try:
-            descriptor = os.open(join(self._path, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            yield False
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-        finally:
-            os.close(descriptor)
+    def lock_for_draining(self, root: Folder, rejected: Rejected) -> int | None:
+        """Return a descriptor that holds the spool's drain lock; None if another process holds it."""
+        with suppress(OSError):
+            for _ in range(3):
+                try:
+                    return root.lock(_DRAIN_LOCK)
+                except FileNotFoundError:  # noqa: PERF203  each attempt mends what kept the last one
+                    with suppress(FileExistsError):  # another process was quicker
+                        os.close(root.create(_DRAIN_LOCK, replace=False))
+                except ForeignFileError:
+                    rejected.set_aside(root, _DRAIN_LOCK, "is not a regular file")
+        return None

@@ -15,7 +15,7 @@ from openlineage_pod._guard import guarded, logger, mask_log_lines
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod._threads import start_thread
-from openlineage_pod.delivery.keeper import PRINT_TIMEOUT
+from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT
 from openlineage_pod.delivery.ledger import Event
 from openlineage_pod.events.document import Document, fallback_event, to_document
 from openlineage_pod.events.namespaces import clean_namespaces

@@ -295,7 +295,8 @@ class Workers:
         with guarded("drain the spool"), spool.left_behind() as entries:
             # A connection of its own: transports other than HTTP are not known to be thread-safe.
             transport = transport.clone() or self._connect(self._settings.environ) or transport
-            drain(spool, entries or [], transport.emit, self._secrets, lambda: self._is_closed)
+            emit, last_resort = transport.emit, self._settings.last_resort
+            drain(spool, entries or [], emit, self._secrets, lambda: self._is_closed, last_resort=last_resort)
 
 
 class _Worker:

@@ -85,6 +85,7 @@ class _Relay:
         self._spool = spool
         self._emit = emit
         self._secrets = Secrets.from_env(settings.environ, patterns=settings.redact)
+        self._last_resort = settings.last_resort
         self._retry = RetryPolicy()
         self._end = math.inf
         self._stopping = threading.Event()
@@ -115,7 +116,14 @@ class _Relay:
     def _pass(self, *, all_of_them: bool = False) -> bool:
         """Deliver the events that are there; return False if another process holds the drain lock."""
         with self._spool.left_behind(all_of_them=all_of_them) as entries:
-            failure = drain(self._spool, entries or [], self._deliver, self._secrets, self._stopping.is_set)
+            failure = drain(
+                self._spool,
+                entries or [],
+                self._deliver,
+                self._secrets,
+                self._stopping.is_set,
+                last_resort=self._last_resort,
+            )
         if failure is None:
             self._is_failing = False
         elif not self._is_failing:  # one line per outage

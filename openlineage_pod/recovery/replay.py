@@ -15,6 +15,7 @@ from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import Document
 from openlineage_pod.events.secrets import Secrets
 from openlineage_pod.recovery.log_lines import events_in
+from openlineage_pod.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ def replay(
     """
     out, err = out or sys.stdout, err or sys.stderr
     with ExitStack() as stack:
-        reader = _Reader(stack, err, dry_run=dry_run)
+        reader = _Reader(stack, err, Settings.from_env(environ).spool_max_bytes, dry_run=dry_run)
         everything = sorted(reader.read(paths), key=lambda event: event.document.fields["eventTime"])
         found = {event.identity: event for event in everything}
         if dry_run:
@@ -152,8 +153,9 @@ def _forget(event: _Found) -> None:
 class _Reader:
     """Finds events. A source that cannot be read is a line on stderr and counts in `problems`; it never raises."""
 
-    def __init__(self, stack: ExitStack, err: TextIO, *, dry_run: bool) -> None:
+    def __init__(self, stack: ExitStack, err: TextIO, max_bytes: int, *, dry_run: bool) -> None:
         self._stack = stack
+        self._max_bytes = max_bytes
         self._dry_run = dry_run
         self._err = err
         self.problems = 0
@@ -177,7 +179,7 @@ class _Reader:
         if not os.path.isdir(os.path.join(path, "new")):
             self._problem(f"{path} is no spool: it has no folder new/")
             return
-        spool = Spool(path, max_bytes=0)
+        spool = Spool(path, self._max_bytes)
         spool.release()
         entries = self._stack.enter_context(spool.left_behind(look=self._dry_run))
         if entries is None:

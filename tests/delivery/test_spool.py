@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from openlineage_pod.delivery.spool import Entry, Spool
+from openlineage_pod.delivery.spool_files import Folder
 from openlineage_pod.events.document import Document, to_document
 from tests.support.events import draft
 from tests.support.files import names
@@ -80,7 +81,7 @@ def test_listing_while_events_are_written(spool: Spool, monkeypatch: pytest.Monk
     """An end that a look at the directory shows without its START is given after it; a later run is left for later."""
     names = [spool.write(event(number, step)).name for number in (1, 2) for step in ("START", "COMPLETE")]
     looks = iter([[names[1]], names[::-1]])
-    monkeypatch.setattr(os, "listdir", lambda _path: next(looks))
+    monkeypatch.setattr(Folder, "names", lambda _folder: next(looks))
     assert [entry.name for entry in spool.entries()] == names[:2]
 
 
@@ -89,10 +90,11 @@ def test_visible_only_when_complete(spool: Spool, directory: Path, monkeypatch: 
     seen: list[tuple[list[str], dict[str, Any]]] = []
     rename = os.rename
 
-    def observed(source: str, target: str) -> None:
-        assert Path(source).parent == directory / "tmp"
-        seen.append((names(directory / "new"), json.loads(Path(source).read_text())))
-        rename(source, target)
+    def observed(source: str, target: str, **folders: int) -> None:
+        assert source == target
+        assert os.path.samestat(os.fstat(folders["src_dir_fd"]), (directory / "tmp").stat())
+        seen.append((names(directory / "new"), json.loads((directory / "tmp" / source).read_text())))
+        rename(source, target, **folders)
 
     monkeypatch.setattr(os, "rename", observed)
     spool.write(event(1))
@@ -317,10 +319,38 @@ def test_size_limit_is_of_all_processes(directory: Path) -> None:
 
 def test_rejected_events_do_not_count(directory: Path) -> None:
     """What lies in rejected/ takes no room from what is to be delivered."""
-    spool = Spool(str(directory), size_of(event(1)))
-    for number in range(1, 5):
-        assert spool.reject(spool.write(event(number)), event(number), "400")
-    spool.write(event(5))
+    spool = Spool(str(directory), 2 * size_of(event(1)))
+    assert spool.reject(spool.write(event(1)), event(1), "400")
+    spool.write(event(2))
+    spool.write(event(3))
+
+
+def test_size_limit_of_rejected_events(directory: Path) -> None:
+    """rejected/ has the spool's limit: an event beyond it stays where it is; deleted files make room again."""
+    spool = Spool(str(directory), 4 * size_of(event(1)))
+    entries = [spool.write(event(number)) for number in range(1, 4)]
+    kept = [spool.reject(entry, event(number), "400") for number, entry in enumerate(entries, 1)]
+    assert kept == [True, True, True]
+    fourth = spool.write(event(4))
+    assert not spool.reject(fourth, event(4), "400")
+    assert fields(spool.read(fourth)) == event(4).fields
+    assert sum(path.stat().st_size for path in (directory / "rejected").iterdir()) <= 4 * size_of(event(1))
+    (directory / "rejected" / entries[0].name).unlink()
+    assert spool.reject(fourth, event(4), "400")
+
+
+def test_size_limit_holds_for_what_is_set_aside(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A foreign file for which rejected/ has no room stays where it is, with one line, and events go on."""
+    spool = Spool(str(directory), 2 * size_of(event(1)))
+    (directory / "new" / "foreign").write_text("x" * 3 * size_of(event(1)))
+    with another_process(directory, 1):
+        pass
+    for _ in range(3):
+        with spool.left_behind() as entries:
+            assert jobs(given(entries), spool) == ["job_1"]
+    assert names(directory / "rejected") == []
+    (record,) = caplog.records
+    assert "foreign is not a lineage event; it cannot be set aside" in record.getMessage()
 
 
 def test_reject(spool: Spool, directory: Path) -> None:
@@ -340,7 +370,7 @@ def test_rejected_again(spool: Spool, directory: Path) -> None:
     assert spool.reject(entry, event(1), "400 Bad Request: " + "x" * 500)
     assert spool.reject(entry, event(1), "400")
     record = json.loads((directory / "rejected" / entry.name).read_text())
-    assert record == {"reason": "400", "event": event(1).fields}
+    assert record == {"format": 1, "reason": "400", "event": event(1).fields}
 
 
 def test_reject_without_room(spool: Spool, directory: Path) -> None:
@@ -376,10 +406,11 @@ def test_foreign_names(name: str, spool: Spool, directory: Path) -> None:
 
 
 def test_folder_among_the_events(spool: Spool, directory: Path) -> None:
-    """A folder in new/, such as lost+found, is passed over."""
-    (directory / "new" / "lost+found").mkdir()
+    """A folder in new/ is set aside."""
+    (directory / "new" / "folder").mkdir()
     with spool.left_behind() as entries:
-        assert [spool.read(entry) for entry in given(entries)] == [None]
+        assert entries == []
+    assert names(directory / "rejected") == ["folder"]
     spool.write(event(1))
 
 
