@@ -119,5 +119,5 @@ def _declared(source: Any, side: str) -> Any:
     """Return a dataset in the form that the pod reads. A URI stays, so that templates in it are rendered first."""
     found = dataset(source)
     if found.problems:
-        raise ValueError("; ".join(found.problems))
+        raise ValueError("; ".join(f"{found.shown}: {problem}" for problem in found.problems))
     return source if isinstance(source, str) and "://" in source else json_ready(found.to_dict(side))

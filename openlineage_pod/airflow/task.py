@@ -163,8 +163,12 @@ def declared_dataset(declared: Any, side: str) -> Any:
     A dataset whose name is a template does not count: a template that fails would fail the task.
     """
     uri = _part(declared, "uri") or _part(declared, "url")
-    entry = dataset(_source(declared, uri if isinstance(uri, str) and "://" in uri else None)).to_dict(side)
-    if not entry["namespace"] or any(mark in entry["namespace"] + entry["name"] for mark in ("{{", "{%")):
+    source = _source(declared, uri if isinstance(uri, str) and "://" in uri else None)
+    texts = (source,) if isinstance(source, str) else (_part(source, "namespace"), _part(source, "name"))
+    if any(mark in str(text) for text in texts for mark in ("{{", "{%")):
+        return None
+    entry = dataset(source).to_dict(side)
+    if not entry["namespace"]:
         return None
     # Everybody who can see the task's rendered fields or the pod's specification can read it.
     return Secrets().document(json_ready(entry))

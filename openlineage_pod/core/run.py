@@ -179,13 +179,15 @@ class RunRecorder:
         with guarded(f"add an {side} to job {job}"):
             found = source if isinstance(source, Dataset) else dataset(source)
             # A problem of a dataset without a name quotes what was given.
-            name = f" {found.namespace}/{found.name}" if found.name else ""
+            name = f" {found.shown}" if found.name else ""
             where = f" ({said_by})" if said_by else ""
             for problem in found.problems:
                 text = f"{side}{name}{where} of job {job}: {problem}"
                 if self._strict:
                     raise configuration_error(self._runtime.settings, [text])
                 logger.warning("%s", text)
+            for warning in found.warnings:
+                logger.warning("%s%s%s of job %s: %s", side, name, where, job, warning)
             if found.name and self._is_open(f"the {side} {found.namespace}/{found.name}"):
                 self._datasets[side].add(found)
 

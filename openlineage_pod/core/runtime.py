@@ -125,7 +125,8 @@ class Runtime:
 
 def _check(settings: Settings, problems: list[str], connect: Connect) -> None:
     for source in (*settings.inputs, *settings.outputs):
-        problems.extend(f"OPENLINEAGE_POD_INPUTS or _OUTPUTS: {problem}" for problem in dataset(source).problems)
+        found = dataset(source)
+        problems.extend(f"OPENLINEAGE_POD_INPUTS or _OUTPUTS: {found.shown}: {problem}" for problem in found.problems)
     if problems:
         raise configuration_error(settings, problems)
     if not settings.disabled and connect(settings.environ) is None:

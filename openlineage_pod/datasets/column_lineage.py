@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod.datasets.naming import NotUnderstoodError
+from openlineage_pod.datasets.uri import NotUnderstoodError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +30,10 @@ def column_lineage_fields(
         fields = []
         for pair in origins:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # noqa: PLR2004
-                raise NotUnderstoodError(f"{column!r} must come from pairs of dataset and column, not from {pair!r}")
+                kind = type(pair).__name__
+                raise NotUnderstoodError(
+                    f"column {column!r} must come from pairs of dataset and column, not from a {kind}"
+                )
             origin, field = pair
             namespace, name = name_of(origin)
             fields.append({"namespace": namespace, "name": name, "field": str(field)})

@@ -7,8 +7,9 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod.datasets.column_lineage import column_lineage_fields
-from openlineage_pod.datasets.naming import NotUnderstoodError, name_of
+from openlineage_pod.datasets.naming import name_of
 from openlineage_pod.datasets.schema import schema_fields
+from openlineage_pod.datasets.uri import NotUnderstoodError
 from openlineage_pod.events.facets import complete_facet, facet, is_facet
 
 if TYPE_CHECKING:
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "as_sources", "dataset"]
 
+_MAX_SHOWN = 200
+
 
 class Dataset(NamedTuple):
     """One dataset with its facets; made by `dataset()`.
 
     `facets` describe the dataset (schema, columnLineage, …), `statistics` what this run read from it or wrote to it.
+    `problems` tell what was left out, `warnings` what was changed.
     """
 
     namespace: str
@@ -42,6 +46,12 @@ class Dataset(NamedTuple):
     output_facets: Mapping[str, Any] = {}
     statistics: Mapping[str, int] = {}
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """Its namespace and name for a message, cut to a length that fits into a log line."""
+        return f"{self.namespace[:_MAX_SHOWN]}/{self.name[:_MAX_SHOWN]}" if self.name else "a dataset"
 
     def merged(self, later: Dataset) -> Dataset:
         """Return this dataset with the facets and statistics of `later`, which replace those of the same key."""
@@ -128,18 +138,19 @@ def _attempt(problems: list[str], argument: str, read: Any) -> Any:
     """Return `read()`. An exception becomes a problem and None: this runs in the job's own thread."""
     try:
         return read()
-    except Exception as error:
-        fault = str(error) if isinstance(error, NotUnderstoodError) else f"{type(error).__name__}: {error}"
-        problems.append(f"{argument}{fault}")
-        return None
+    except NotUnderstoodError as error:
+        problems.append(f"{argument}{error}")
+    except Exception as error:  # its text may hold data
+        problems.append(f"{argument}cannot be read ({type(error).__name__})")
+    return None
 
 
 def _completed(facets: Any) -> dict[str, Any]:
     if facets is not None and not isinstance(facets, Mapping):
-        raise NotUnderstoodError(f"{facets!r} is no mapping of facets by their keys")
+        raise NotUnderstoodError(f"must be a mapping of facets by their keys, not a {type(facets).__name__}")
     for key, value in (facets or {}).items():
         if not is_facet(value):
-            raise NotUnderstoodError(f"{key!r} is no facet but {value!r}")
+            raise NotUnderstoodError(f"{key!r} must be a facet, not a {type(value).__name__}")
     return {key: _complete(key, value) for key, value in (facets or {}).items()}
 
 
@@ -150,28 +161,27 @@ def _complete(key: str, value: Any) -> Any:
 def _count(value: Any) -> int | None:
     if value is None:
         return None
-    number = int(value)
+    number = int(value) if not isinstance(value, str) else -1
     if number < 0:
-        raise NotUnderstoodError(f"{value!r} is negative")
+        raise NotUnderstoodError(f"must be a number >= 0, not {value!r:.50}")
     return number
 
 
 def _resolve(source: Any) -> Dataset:
     if isinstance(source, Dataset):
         return source
-    namespace, name = name_of(source)
+    namespace, name, warnings = name_of(source)
+    found = Dataset(namespace, name, warnings=warnings)
     if isinstance(source, Mapping):
-        return _from_mapping(namespace, name, source)
+        return _from_mapping(found, source)
     if isinstance(source, (str, PathLike, tuple, list)):
-        return Dataset(namespace, name)
+        return found
     # openlineage-python's Dataset, InputDataset and OutputDataset, known by their shape: importing them here would
     # cost the job 200 ms.
-    return Dataset(
-        namespace,
-        name,
-        dict(getattr(source, "facets", None) or {}),
-        dict(getattr(source, "inputFacets", None) or {}),
-        dict(getattr(source, "outputFacets", None) or {}),
+    return found._replace(
+        facets=dict(getattr(source, "facets", None) or {}),
+        input_facets=dict(getattr(source, "inputFacets", None) or {}),
+        output_facets=dict(getattr(source, "outputFacets", None) or {}),
     )
 
 
@@ -179,16 +189,19 @@ def _origin(source: Any) -> tuple[str, str]:
     return _resolve(source)[:2]
 
 
-def _from_mapping(namespace: str, name: str, source: Mapping[str, Any]) -> Dataset:
+def _from_mapping(found: Dataset, source: Mapping[str, Any]) -> Dataset:
     """Read OpenLineage's own JSON form of a dataset, which comes in `OPENLINEAGE_POD_INPUTS` and `_OUTPUTS`."""
     problems: list[str] = []
 
     def read(kind: str) -> dict[str, Any]:
         given = source.get(kind) or {}
         if not isinstance(given, Mapping):
-            problems.append(f"its {kind} are no object, and left out")
+            problems.append(f"its {kind} are left out: no object of facets by their keys")
             return {}
-        problems.extend(f"its facet {key!r} is no object, and left out" for key in given if not is_facet(given[key]))
+        problems.extend(
+            f"its facet {str(key)[:_MAX_SHOWN]!r} is left out: no object" for key in given if not is_facet(given[key])
+        )
         return {key: _complete(key, value) for key, value in given.items() if is_facet(value)}
 
-    return Dataset(namespace, name, read("facets"), read("inputFacets"), read("outputFacets"), {}, tuple(problems))
+    found = found._replace(facets=read("facets"), input_facets=read("inputFacets"), output_facets=read("outputFacets"))
+    return found._replace(problems=tuple(problems))

@@ -6,163 +6,210 @@ the same way, so aliases (`postgresql`, `s3a`), default ports and user names are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from os import PathLike, fspath
+from os import PathLike
 from os.path import abspath
 from typing import Any, NamedTuple
 
-__all__ = ["NotUnderstoodError", "name_of"]
+from openlineage_pod.datasets.paths import path_text
+from openlineage_pod.datasets.stores import (
+    COLLECTION,
+    CONSTANT,
+    CONTAINER,
+    FILE,
+    ROOTED_PATH,
+    STORES,
+    TABLE,
+    Store,
+    similar,
+)
+from openlineage_pod.datasets.uri import (
+    EXAMPLES,
+    NotUnderstoodError,
+    Parts,
+    Templates,
+    is_connection_string,
+    read_oracle,
+    read_url,
+    scheme_of,
+    shown,
+)
+from openlineage_pod.events.addresses import is_host_list, is_template, without_credentials
+from openlineage_pod.events.namespaces import clean_namespace, why_unclean
+from openlineage_pod.events.texts import storable_text
 
-_EXAMPLES = '"postgres://warehouse:5432/crm.public.accounts", "s3://lake/accounts" or ("namespace", "name")'
+__all__ = ["Named", "name_of"]
 
-
-class NotUnderstoodError(ValueError):
-    """What the user gave cannot be read; the message says what was expected."""
-
-
-# The shapes of a URI: how it becomes namespace and name. Constants, because an Enum would cost every job 0.2 ms.
-_PATH = "path"  # the namespace is scheme and authority; the name is the path without a leading slash
-_ROOTED_PATH = "rooted path"  # a file system: like _PATH, but the name keeps the leading slash
-_CONTAINER = "container"  # like _PATH, but a container, not a user, stands before the @
-_TABLE = "table"  # a database: like _PATH, but with dots, because postgres://host/db/schema/table is common
-_COLLECTION = "collection"  # azurecosmos://host/dbs/database/colls/collection: the namespace has the database
-_CONSTANT = "constant"  # the namespace is the scheme, and everything else is the name
-_FILE = "file"  # a local file, or a file on the named host
-
-
-class _Store(NamedTuple):
-    scheme: str
-    shape: str = _PATH
-    aliases: tuple[str, ...] = ()
-    default_port: str = ""
-
-
-_STORES = {
-    scheme: store
-    for store in (
-        # scheme, shape, aliases, default port
-        _Store("abfss", _CONTAINER, ("abfs",)),
-        _Store("awsathena", _TABLE),
-        _Store("azurecosmos", _COLLECTION),
-        _Store("bigquery", _CONSTANT),
-        _Store("cassandra", _TABLE, (), "9042"),
-        _Store("clickhouse", _TABLE, (), "8123"),
-        _Store("crate", _TABLE),
-        _Store("db2", _TABLE),
-        _Store("dbfs", _ROOTED_PATH),
-        _Store("file", _FILE),
-        _Store("gs", _PATH, ("gcs",)),
-        _Store("hdfs", _ROOTED_PATH),
-        _Store("hive", _TABLE),
-        _Store("kafka", _PATH, (), "9092"),
-        _Store("mssql", _TABLE, ("sqlserver",), "1433"),
-        _Store("mysql", _TABLE, ("mariadb",), "3306"),
-        _Store("oracle", _TABLE, (), "1521"),
-        _Store("postgres", _TABLE, ("postgresql",), "5432"),
-        _Store("pubsub", _CONSTANT),
-        _Store("redshift", _TABLE, (), "5439"),
-        _Store("s3", _PATH, ("s3a", "s3n")),
-        _Store("snowflake", _TABLE),
-        _Store("teradata", _TABLE),
-        _Store("trino", _TABLE, (), "8080"),
-        _Store("wasbs", _CONTAINER, ("wasb",)),
-    )
-    for scheme in (store.scheme, *store.aliases)
-}
+_REMOVED = "credentials were removed from its {}; leave them out of the names of datasets"
+_NOT_RENDERED = "is a template that was not rendered"
+_LOCAL = ("/", "./", "../")
+_PREFIX = re.compile(r"[A-Za-z][\w+.\-]+(?=:)")
 
 
-def name_of(source: Any) -> tuple[str, str]:
+class Named(NamedTuple):
+    """The names of a dataset, and what its user should know of how they were read."""
+
+    namespace: str
+    name: str
+    warnings: tuple[str, ...] = ()
+
+
+def name_of(source: Any) -> Named:
     """Return the namespace and the name of a dataset.
 
     Args:
-        source: A URI or local path, a `(namespace, name)` pair, OpenLineage's JSON form, or an object with both
-            attributes, such as openlineage-python's datasets.
+        source: A URI or local path, a path object, a `(namespace, name)` pair, OpenLineage's JSON form, or an object
+            with both attributes, such as openlineage-python's datasets.
 
     Raises:
         NotUnderstoodError: `source` does not name a dataset.
 
     """
     if isinstance(source, str):
-        return _from_uri(source.strip())
-    if isinstance(source, PathLike):
-        return "file", abspath(fspath(source))
+        return _from_text(source)
+    if isinstance(source, PathLike) or callable(getattr(source, "as_uri", None)):
+        text = path_text(source)
+        return Named("file", storable_text(text)) if text.startswith("/") else _from_text(text)
     namespace: Any
     name: Any
     if isinstance(source, Mapping):
         namespace, name = source.get("namespace"), source.get("name")
         if not _are_texts(namespace, name):
-            raise NotUnderstoodError(f'{source!r} lacks "namespace" or "name"')
+            raise NotUnderstoodError('the object lacks "namespace" or "name"; both must be texts')
     elif isinstance(source, (tuple, list)):
         if len(source) != 2 or not _are_texts(*source):  # noqa: PLR2004
-            raise NotUnderstoodError(f"{source!r} is no (namespace, name) pair of two strings, such as {_EXAMPLES}")
+            raise NotUnderstoodError(
+                f"a {type(source).__name__} must be a (namespace, name) pair of texts, as {EXAMPLES}"
+            )
         namespace, name = source
     else:
         namespace, name = getattr(source, "namespace", None), getattr(source, "name", None)
         if not _are_texts(namespace, name):
-            raise NotUnderstoodError(f"{type(source).__name__} is no type of dataset; give {_EXAMPLES}")
-    return namespace, name
+            raise NotUnderstoodError(f"{type(source).__name__} is not a type of dataset; give {EXAMPLES}")
+    return _as_given(namespace, name)
 
 
 def _are_texts(*values: Any) -> bool:
-    return all(isinstance(value, str) and value for value in values)
+    return all(isinstance(value, str) and value.strip() for value in values)
 
 
-def _from_uri(uri: str) -> tuple[str, str]:
+def _as_given(namespace: str, name: str) -> Named:
+    """Return a namespace and a name as they are, but without credentials, and of several hosts the first one."""
+    own_namespace, own_name = without_credentials(namespace), without_credentials(name, is_name=True)
+    warnings = []
+    if own_namespace != namespace:
+        warnings.append(_REMOVED.format("namespace"))
+    if own_name != name:
+        warnings.append(_REMOVED.format("name"))
+    if not own_namespace.strip() or not own_name.strip():
+        raise NotUnderstoodError("its namespace or name is a credential")
+    return Named(_one_host(own_namespace), own_name, tuple(warnings))
+
+
+def _one_host(namespace: str) -> str:
+    """Return a namespace of several hosts with the first one, and its default port."""
+    scheme = scheme_of(namespace)
+    if not scheme or "," not in namespace:
+        return namespace
+    try:
+        parts = read_url(namespace, is_database=False)
+    except NotUnderstoodError:
+        return namespace
+    path = f"/{parts.path}" if parts.path else ""
+    return f"{scheme}://{parts.first_host(STORES.get(scheme, Store(scheme)).default_port)}{path}"
+
+
+def _from_text(text: str) -> Named:
+    """Read a URI or the path of a local file, which may have templates in it."""
+    text = storable_text(text.strip())
+    templates = Templates(text)
+    try:
+        hidden, hidden_name, warnings = _read(templates.text)
+    except NotUnderstoodError:
+        if templates.text == text:
+            raise
+        raise NotUnderstoodError(f"{shown(text)} {_NOT_RENDERED}; give {EXAMPLES}") from None
+    namespace, name = templates.flattened(hidden), templates.restored(hidden_name)
+    clean = clean_namespace(namespace)
+    if namespace != hidden:
+        warnings = (*warnings, f"its namespace {_NOT_RENDERED}; sent as {clean[:100]!r}")
+    elif clean != namespace:
+        warnings = (*warnings, f"its namespace {why_unclean(namespace)}; sent as {clean[:100]!r}")
+    elif is_template(name, is_name=True):
+        warnings = (*warnings, f"its name {_NOT_RENDERED}")
+    return Named(clean, name, warnings)
+
+
+def _read(uri: str) -> Named:
     if uri.startswith("arn:"):  # arn:aws:glue:region:account/table/db/name
         namespace, _, name = uri.partition("/")
-        return namespace, _checked(name, uri)
-    scheme, separator, rest = uri.removeprefix("jdbc:").partition("://")
-    if not separator:
+        return Named(namespace, _checked(name, uri))
+    parts = read_oracle(uri)
+    if parts is None and ("://" not in uri or uri.startswith(_LOCAL)):
         return _without_authority(uri)
-    scheme = scheme.lower().partition("+")[0]  # SQLAlchemy writes postgresql+psycopg2
-    store = _STORES.get(scheme) or _Store(scheme)
-    rest = rest.partition("?")[0]  # connection options and signatures do not belong to the name
-    if store.shape == _CONSTANT:
-        return store.scheme, _checked(rest.strip("/"), uri)
-    authority, _, path = rest.partition("/")
-    if store.shape == _FILE:
-        namespace = f"file://{authority}" if authority not in ("", "localhost") else "file"
-        return namespace, _checked(path and f"/{path}", uri)
-    if store.shape != _CONTAINER:
-        authority = authority.rpartition("@")[2]  # user:password@
-    if not authority:
+    scheme = scheme_of(uri) if parts is None else parts.scheme
+    store = STORES.get(scheme) or Store(scheme)
+    is_database = store.shape in (TABLE, CONSTANT) or (scheme not in STORES and uri[:5].lower() == "jdbc:")
+    if parts is None:
+        parts = read_url(uri, is_database=is_database, has_users=store.shape != ROOTED_PATH)
+    if store.shape == TABLE and not is_host_list(parts.authority):
+        raise NotUnderstoodError(f"the host and port of {shown(uri)} cannot be read; give {EXAMPLES}")
+    warnings = (_REMOVED.format("URI"),) if parts.has_credentials else ()
+    if scheme not in STORES and (meant := similar(scheme)):
+        warnings = (*warnings, f"unknown scheme {scheme!r}, sent as written; did you mean {meant!r}?")
+    return Named(*_in_store(store, parts, uri), warnings)
+
+
+def _in_store(store: Store, parts: Parts, uri: str) -> tuple[str, str]:
+    path = parts.path
+    if store.shape == CONSTANT:
+        name = f"{parts.authority}/{path}".strip("/")
+        return store.scheme, _checked("" if "://" in name else name, uri)
+    if store.shape == FILE:
+        is_local = parts.authority in ("", "localhost")
+        return "file" if is_local else f"file://{parts.authority}", _checked(path and f"/{path}", uri)
+    if not parts.authority:
         # A file that needs no server, such as sqlite:///var/db/crm.db.
         return store.scheme, _checked(path and f"/{path}", uri)
-    return _in_store(store, authority, path, uri)
-
-
-def _in_store(store: _Store, authority: str, path: str, uri: str) -> tuple[str, str]:
-    # A port stands behind the brackets of an IPv6 address; a list of hosts has its own ports.
-    if store.default_port and ":" not in authority.rpartition("]")[2] and "," not in authority:
-        authority = f"{authority}:{store.default_port}"
+    authority = parts.first_host(store.default_port)
+    if store.shape == CONTAINER and parts.user:
+        authority = f"{parts.user.partition(':')[0]}@{authority}"
     namespace = f"{store.scheme}://{authority}"
-    if store.shape == _COLLECTION:
+    if store.shape == COLLECTION:
         database, _, collection = path.partition("/colls/")
         return f"{namespace}/{database}", _checked(collection and f"colls/{collection}", uri)
-    if store.shape == _ROOTED_PATH:
+    if store.shape == ROOTED_PATH:
         path = path and f"/{path}"
-    elif store.shape == _TABLE:
+    elif store.shape == TABLE:
         path = path.strip("/").replace("/", ".")
     return namespace, _checked(path, uri)
 
 
-def _without_authority(uri: str) -> tuple[str, str]:
+def _without_authority(uri: str) -> Named:
     """Read `bigquery:project.dataset.table`, `pubsub:topic:project:name` or the path of a local file."""
-    scheme, separator, rest = uri.partition(":")
-    store = _STORES.get(scheme.lower())
-    if separator and store is not None and store.shape == _CONSTANT:
-        return store.scheme, _checked(rest, uri)
-    if separator and rest.startswith("/") and scheme.isalnum() and len(scheme) > 1:
-        raise NotUnderstoodError(f"{uri!r} lacks a slash: {scheme}://…; a local path of that name is {'./' + uri!r}")
+    prefix = _PREFIX.match(uri)
+    store = STORES.get(prefix[0].lower()) if prefix else None
+    if is_connection_string(uri):
+        raise NotUnderstoodError(
+            f"{shown(uri)} is a connection string or has credentials in it, and names no dataset; give {EXAMPLES}"
+        )
+    if prefix and store is not None and store.shape == CONSTANT:
+        return Named(store.scheme, _checked(uri[prefix.end() + 1 :], uri))
+    if prefix and "/" in uri:
+        raise NotUnderstoodError(
+            f"{shown(uri)} has a scheme but no host; give {EXAMPLES}, for a local file {shown('./' + uri)}"
+        )
     if "/" in uri:
-        return "file", abspath(uri)
+        return Named("file", abspath(uri))
     raise NotUnderstoodError(
-        f"{uri!r} does not say where the dataset is; give {_EXAMPLES}, for a local file {'./' + (uri or 'name')!r}"
+        f"{shown(uri)} does not say where the dataset is; give {EXAMPLES}, "
+        f"for a local file {shown('./' + (uri or 'name'))}"
     )
 
 
 def _checked(name: str, uri: str) -> str:
     name = name.rstrip("/")
-    if not name:
-        raise NotUnderstoodError(f"{uri.partition('?')[0].rpartition('@')[2]!r} names no dataset; give {_EXAMPLES}")
+    if not name.strip():
+        raise NotUnderstoodError(f"{shown(uri.partition('?')[0])} names no dataset; give {EXAMPLES}")
     return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openlineage_pod.datasets.naming import NotUnderstoodError
+from openlineage_pod.datasets.uri import NotUnderstoodError
 
 __all__ = ["schema_fields"]
 

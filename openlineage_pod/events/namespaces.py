@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from openlineage_pod.events.addresses import is_template, without_credentials
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["clean_namespace", "clean_namespaces"]
+__all__ = ["clean_namespace", "clean_namespaces", "why_unclean"]
 
 # https://github.com/MarquezProject/marquez: marquez.common.models.NamespaceName
 _FORBIDDEN = re.compile(r"[^a-zA-Z:;=/0-9_\-.@+]")
@@ -21,8 +23,10 @@ _MAX_LENGTH = 1024
 # Levels of a facet: identifiers stand in the first few, and a log line may hold thousands.
 _MAX_DEPTH = 64
 # kafka://b1:9092,b2:9092 is the cluster that its first host leads to.
-_FURTHER_HOSTS = re.compile(r"^([a-zA-Z][\w+.\-]*://[^,/]*),[^/]*")
-_TEMPLATE = re.compile(r"\$\{|\{\{|\{%|\$\(|\$[A-Za-z_]|%\(\w|<[A-Za-z_]+>")
+_FURTHER_HOSTS = re.compile(r"^([a-zA-Z][\w+.\-]*://)(?:[A-Z][A-Z_]*://)?([^,/]*)(?:,[^,/]*(?://[^,/]*)?)*")
+# No namespace is longer than this with the credentials in it; the rest is cut in any case.
+_MAX_READ = 4 * _MAX_LENGTH
+_MAX_SHOWN = 100
 _SIDES = ("inputs", "outputs")
 _KINDS = ("facets", "inputFacets", "outputFacets")
 
@@ -30,10 +34,27 @@ _KINDS = ("facets", "inputFacets", "outputFacets")
 def clean_namespace(namespace: str) -> str:
     """Return a dataset namespace that every backend can store.
 
-    Of several hosts the first one stays. Each other character that cannot be stored becomes `_`.
+    Credentials are removed, and of several hosts the first one stays. Each other character that cannot be stored
+    becomes `_`.
     """
-    first_host = _FURTHER_HOSTS.sub(r"\1", namespace)
-    return _FORBIDDEN.sub("_", first_host)[:_MAX_LENGTH] or "_"
+    return _FORBIDDEN.sub("_", _readable(namespace))[:_MAX_LENGTH] or "_"
+
+
+def _readable(namespace: str) -> str:
+    """Return a namespace without credentials, with one host."""
+    own = without_credentials(namespace[:_MAX_READ])
+    return _FURTHER_HOSTS.sub(r"\1\2", own) if "," in own or own.count("://") > 1 else own
+
+
+def why_unclean(namespace: str) -> str:
+    """Return why a namespace cannot be sent as it is; empty if a known rule says what to send."""
+    if without_credentials(namespace[:_MAX_READ]) != namespace[:_MAX_READ]:
+        return "had credentials in it, which were removed"
+    if clean_namespace(namespace) == _readable(namespace):
+        return ""
+    if is_template(namespace):
+        return "is a template that was not rendered"
+    return f"has characters other than letters, digits and :;=/_-.@+, or not 1 to {_MAX_LENGTH} of them"
 
 
 def clean_namespaces(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -61,15 +82,22 @@ def _entry(entry: Any, side: str, warnings: list[str]) -> list[Any]:
     """Return an input or output with clean namespaces, as a list that is empty if it does not name a dataset."""
     if not isinstance(entry, dict):
         return [entry]
-    namespace, name = entry.get("namespace"), entry.get("name")
-    if not (isinstance(namespace, str) and namespace.strip() and isinstance(name, str) and name.strip()):
-        warnings.append(f"{side} dataset {name!r} of namespace {namespace!r} is left out: one of the two is missing")
+    namespace, name = (given if isinstance(given, str) else "" for given in map(entry.get, ("namespace", "name")))
+    own_name = without_credentials(name, is_name=True)
+    where = f"{side} {own_name[:_MAX_SHOWN]!r}"
+    if not namespace.strip() or not own_name.strip():
+        shown = clean_namespace(namespace)[:_MAX_SHOWN]
+        warnings.append(f"{where} of namespace {shown!r} is left out: it lacks a name or a namespace")
         return []
-    clean = {**entry, "namespace": _cleaned(namespace, f"{side} dataset {name!r}", warnings)}
+    clean = {
+        **entry,
+        "namespace": _cleaned(namespace, where, warnings),
+        "name": _cleaned_name(name, where, warnings),
+    }
     for kind in _KINDS:
         if isinstance(facets := entry.get(kind), dict):
             clean[kind] = {
-                key: _identifiers(facet, f"{side} dataset {name!r}, facet {key!r}", warnings)
+                key: _identifiers(facet, f"{where}, facet {key[:_MAX_SHOWN]!r}", warnings)
                 for key, facet in facets.items()
             }
     return [clean]
@@ -90,18 +118,20 @@ def _identifiers(value: Any, where: str, warnings: list[str], depth: int = 0) ->
     }
     if isinstance(namespace, str) and names_dataset:
         found["namespace"] = _cleaned(namespace, where, warnings)
+        if isinstance(name := value.get("name"), str):
+            found["name"] = _cleaned_name(name, where, warnings)
     return found
 
 
 def _cleaned(namespace: str, where: str, warnings: list[str]) -> str:
     clean = clean_namespace(namespace)
-    if clean != namespace:
-        reason = (
-            "is a template that was not rendered"
-            if _TEMPLATE.search(namespace)
-            else "names several hosts"
-            if clean == _FURTHER_HOSTS.sub(r"\1", namespace)
-            else f"has characters other than letters, digits and :;=/_-.@+, or not 1 to {_MAX_LENGTH} of them"
-        )
-        warnings.append(f"{where}: the namespace {namespace[:200]!r} {reason}; sent as {clean[:200]!r}")
+    if clean != namespace and (reason := why_unclean(namespace)):
+        warnings.append(f"{where}: its namespace {reason}; sent as {clean[:_MAX_SHOWN]!r}")
+    return clean
+
+
+def _cleaned_name(name: str, where: str, warnings: list[str]) -> str:
+    clean = without_credentials(name, is_name=True)
+    if clean != name:
+        warnings.append(f"{where}: credentials were removed from a name")
     return clean

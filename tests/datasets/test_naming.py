@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openlineage.client.event_v2 import InputDataset
 
 from openlineage_pod import dataset
+from openlineage_pod.events.namespaces import clean_namespace
 
 ACCOUNTS = "postgres://warehouse:5432/crm.public.accounts"
 
@@ -22,8 +26,8 @@ ACCOUNTS = "postgres://warehouse:5432/crm.public.accounts"
             "postgres://warehouse:6432",
             "crm.public.accounts",
         ),
-        ("postgres://[::1]/crm.public.a", "postgres://[::1]:5432", "crm.public.a"),
-        ("postgres://[::1]:6432/crm.public.a", "postgres://[::1]:6432", "crm.public.a"),
+        ("postgres://[::1]/crm.public.a", "postgres://_::1_:5432", "crm.public.a"),
+        ("postgres://[::1]:6432/crm.public.a", "postgres://_::1_:6432", "crm.public.a"),
         ("mysql://db/shop.orders?ssl=true", "mysql://db:3306", "shop.orders"),
         ("sqlserver://db/crm.dbo.accounts", "mssql://db:1433", "crm.dbo.accounts"),
         ("s3://lake/raw/accounts/", "s3://lake", "raw/accounts"),
@@ -38,7 +42,29 @@ ACCOUNTS = "postgres://warehouse:5432/crm.public.accounts"
         ("pubsub:topic:project:orders", "pubsub", "topic:project:orders"),
         ("snowflake://org-account/db.schema.t", "snowflake://org-account", "db.schema.t"),
         ("kafka://broker/orders", "kafka://broker:9092", "orders"),
-        ("kafka://a:1,b:2/orders", "kafka://a:1,b:2", "orders"),
+        ("kafka://a:1,b:2/orders", "kafka://a:1", "orders"),
+        ("kafka://a,b/orders", "kafka://a:9092", "orders"),
+        ("kafka://SASL_SSL://a:1,SASL_SSL://b:2/orders", "kafka://a:1", "orders"),
+        ("SASL_SSL://a:1,SASL_SSL://b:2/orders", "kafka://a:1", "orders"),
+        ("cassandra://c1,c2/shop.orders", "cassandra://c1:9042", "shop.orders"),
+        ("jdbc:mysql:loadbalance://h1,h2/shop/orders", "mysql://h1:3306", "shop.orders"),
+        ("weird://a:1,b:2/x", "weird://a:1", "x"),
+        ("postgres://[::1],[::2]:6432/crm.public.a", "postgres://_::1_:5432", "crm.public.a"),
+        ("postgres://wärehouse/crm.public.a", "postgres://w_rehouse:5432", "crm.public.a"),
+        ("postgres://my host/crm.public.a", "postgres://my_host:5432", "crm.public.a"),
+        ("postgres://${PGHOST}:${PGPORT}/crm.public.a", "postgres://__PGHOST_:__PGPORT_", "crm.public.a"),
+        (
+            "postgres://{{ conn['a/b@c'].host }}/crm.public.a",
+            "postgres://___conn__a_b_c__.host___:5432",
+            "crm.public.a",
+        ),
+        ("JDBC:POSTGRESQL://warehouse/CRM.PUBLIC.ACCOUNTS", "postgres://warehouse:5432", "CRM.PUBLIC.ACCOUNTS"),
+        ("jdbc:oracle:thin:@//o:1521/XEPDB1/HR.EMPLOYEES", "oracle://o:1521", "XEPDB1.HR.EMPLOYEES"),
+        ("jdbc:oracle:thin:@o:1521:XE/HR.EMPLOYEES", "oracle://o:1521", "XE.HR.EMPLOYEES"),
+        ("jdbc:unknown://host:1/x", "unknown://host:1", "x"),
+        ("postgress://warehouse/crm.public.a", "postgress://warehouse", "crm.public.a"),
+        ("hdfs://nn:8020/mail/me@example.com/a", "hdfs://nn:8020", "/mail/me@example.com/a"),
+        ("s3://lake/mail/me@example.com/a", "s3://lake", "mail/me@example.com/a"),
         ("azurecosmos://host/dbs/db/colls/c", "azurecosmos://host/dbs/db", "colls/c"),
         ("arn:aws:glue:eu-west-1:1234/table/db/t", "arn:aws:glue:eu-west-1:1234", "table/db/t"),
         ("file:///data/a.csv", "file", "/data/a.csv"),
@@ -53,6 +79,165 @@ def test_uri(uri: str, namespace: str, name: str) -> None:
     """A URI becomes namespace and name by OpenLineage's naming specification, without user, password or query."""
     found = dataset(uri)
     assert (found.namespace, found.name, found.problems) == (namespace, name, ())
+
+
+CREDENTIALS = {
+    "postgresql://u:hunter2@warehouse/a.b.c": ("postgres://warehouse:5432", "a.b.c"),
+    "postgres://u:hunter2/x@warehouse/a.b.c": ("postgres://warehouse:5432", "a.b.c"),
+    "postgres://u:hunter2?x@warehouse/a.b.c": ("postgres://warehouse:5432", "a.b.c"),
+    "postgres://u:hunter2#x@warehouse/a.b.c": ("postgres://warehouse:5432", "a.b.c"),
+    "postgres://u:hunter2@hunter2@warehouse/a.b.c": ("postgres://warehouse:5432", "a.b.c"),
+    "postgres://me@azure:hunter2@warehouse/a.b.c": ("postgres://warehouse:5432", "a.b.c"),
+    "postgres://:hunter2@[::1]:6432,h2/a.b.c": ("postgres://_::1_:6432", "a.b.c"),
+    "jdbc:postgresql://warehouse/a.b.c?user=me@x&password=hunter2": ("postgres://warehouse:5432", "a.b.c"),
+    "jdbc:oracle:thin:scott/hunter2@ora:1521/ORCL.S.T": ("oracle://ora:1521", "ORCL.S.T"),
+    "jdbc:oracle:thin:scott/hunter2@hunter2@//ora:1521/ORCL/S.T": ("oracle://ora:1521", "ORCL.S.T"),
+    "jdbc:oracle:oci:scott/hunter2@tcps://ora:2484/ORCL/S.T": ("oracle://ora:2484", "ORCL.S.T"),
+    "jdbc:sqlserver://h:1433/crm.dbo.t;user=sa;password=hunter2@;x=1": ("mssql://h:1433", "crm.dbo.t"),
+    "jdbc:db2://h:50000/BANK.APP.T:user=db2;password=hunter2;": ("db2://h:50000", "BANK.APP.T"),
+    "jdbc:databricks://h:443/a.t;UID=token;PWD=hunter2": ("databricks://h:443", "a.t"),
+    "s3://AKIA:hunter2/x+y@lake/a": ("s3://lake", "a"),
+    "abfss://box:hunter2@account/a": ("abfss://box@account", "a"),
+    "weird://u:hunter2@host:1/x": ("weird://host:1", "x"),
+    "https://host/x;password=hunter2": ("https://host", "x"),
+    "https://host/x?sig=hunter2": ("https://host", "x"),
+    "bigquery://project.set.table?key=hunter2": ("bigquery", "project.set.table"),
+}
+
+
+@pytest.mark.parametrize("uri", CREDENTIALS)
+def test_credentials_are_removed(uri: str) -> None:
+    """A user and password are removed by the grammar of their URI, with one warning that does not repeat them."""
+    found = dataset(uri)
+    assert (found.namespace, found.name, found.problems) == (*CREDENTIALS[uri], ())
+    about = [warning for warning in found.warnings if "credentials were removed" in warning]
+    assert len(about) == 1
+    assert "hunter2" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgres://u:12/hunter2@warehouse/a.b.c",  # a port and a path, or a password?
+        "postgres://u:hunter2@hunter2/hunter2@warehouse/a.b.c",
+        "oracle://scott/hunter2@ora:1521/ORCL.S.T",
+        "s3://AKIA:hunter2@lake/mail/me@example.com",
+        "jdbc:oracle:thin:scott/hunter2",
+        "jdbc:oracle:thin:scott/hunter2@(DESCRIPTION=(ADDRESS=(HOST=ora)(PORT=1521)))/S.T",
+        "jdbc:sqlserver://h;user=sa;password=hunter2",
+        "jdbc:teradata://h/DATABASE=sales,USER=u,PASSWORD=hunter2",
+        "jdbc:mysql://address=(host=h)(user=u)(password=hunter2)/shop.orders",
+        "jdbc:mysql://(host=h,user=u,password=hunter2)/shop.orders",
+        "jdbc:h2:mem:x;USER=sa;PASSWORD=hunter2/x",
+        "jdbc:sqlite:/var/db/hunter2.db",
+        "jdbc:awsathena://AwsRegion=eu-west-1;User=AKIA;Password=hunter2/x",
+        "u:hunter2@warehouse/crm/public/a",
+        "u:hunter2@warehouse",
+        "scott/hunter2@//ora:1521/ORCL",
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=hunter2/x==;EndpointSuffix=y",
+        "host=h user=u password=hunter2/x dbname=y",
+        "Server=h;Database=d;User Id=u;Password=hunter2/",
+        "oracle:thin:scott/hunter2@ora",
+        "sqlite:hunter2/x.db",
+        ("postgres://u:hunter2@", " "),
+        ("a", "b", "hunter2"),
+        ["hunter2"],
+        {"namespace": "hunter2"},
+    ],
+)
+def test_what_cannot_be_read_is_left_out(uri: Any) -> None:
+    """What may hold a credential and cannot be read is one problem that quotes nothing of it, and no local file."""
+    found = dataset(uri)
+    assert (found.namespace, found.name) == ("", "")
+    assert len(found.problems) == 1
+    assert "hunter2" not in found.problems[0].replace("jdbc:sqlite:/var/db/hunter2.db", "").replace(
+        "sqlite:hunter2/x.db", ""
+    )
+
+
+PAIRS = {
+    ("postgres://u:hunter2@warehouse:5432", "a.b.c"): ("postgres://warehouse:5432", "a.b.c"),
+    ("postgres://u:12/hunter2@warehouse:5432", "a.b.c"): ("postgres://warehouse:5432", "a.b.c"),
+    ("jdbc:oracle:thin:scott/hunter2@ora:1521", "S.T"): ("jdbc:oracle:thin:ora:1521", "S.T"),
+    ("jdbc:sqlserver://h:1433;user=sa;password=hunter2", "a.b"): ("jdbc:sqlserver://h:1433", "a.b"),
+    ("u:hunter2@warehouse", "t"): ("warehouse", "t"),
+    ("ns", "postgres://u:hunter2@warehouse/a.b.c"): ("ns", "postgres://warehouse/a.b.c"),
+    ("ns", "report?token=hunter2"): ("ns", "report"),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_credentials_of_a_pair(pair: tuple[str, str]) -> None:
+    """Credentials are removed from a namespace and a name that are given as such, with one warning."""
+    for source in (pair, {"namespace": pair[0], "name": pair[1]}, InputDataset(*pair)):
+        found = dataset(source)
+        assert found[:2] == PAIRS[pair]
+        assert ["credentials were removed" in warning for warning in found.warnings] == [True]
+
+
+@pytest.mark.parametrize("pair", [("kafka://b1,b2", "t"), ("kafka://b1:9092,b2:9092", "t")])
+def test_hosts_of_a_pair(pair: tuple[str, str]) -> None:
+    """Of several hosts in a namespace the first one stays, with its default port, so that the pair meets the URI."""
+    assert dataset(pair)[:2] == dataset(f"{pair[0]}/{pair[1]}")[:2] == ("kafka://b1:9092", "t")
+
+
+@given(
+    st.sampled_from(["postgres", "postgresql+psycopg2", "mysql", "weird", "s3", "kafka", "https", "jdbc:mysql"]),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12),
+)
+def test_no_password_leaves(scheme: str, noise: str) -> None:
+    """Whatever characters a password has, no part of it is in the names, the warnings or the problems."""
+    for password in (f"{noise}hunter2", f"hunter2{noise}", f"hunter2{noise}hunter2", f"1/{noise}hunter2"):
+        found = dataset(f"{scheme}://etl:{password}@warehouse:5432/crm.public.a")
+        assert "hunter2" not in repr(found)
+        assert found[:2] == ("", "") or "warehouse" in found.namespace
+        pair = dataset((f"{scheme}://etl:{password}@warehouse:5432", "crm.public.a"))
+        assert "hunter2" not in repr(pair)
+
+
+@given(st.text(), st.text())
+def test_any_text(before: str, after: str) -> None:
+    """Whatever text is given as a URI, it is left out or its namespace can be stored; nothing raises."""
+    for uri in (
+        before,
+        f"{before}://{after}",
+        f"postgres://{before}@{after}/a",
+        f"jdbc:{before}:{after}",
+        "{{" + before,
+    ):
+        found = dataset(uri)
+        assert clean_namespace(found.namespace) == found.namespace or not found.name
+        assert bool(found.name) != bool(found.problems)
+        assert all(len(text) < 2000 and text.isprintable() for text in (*found.problems, *found.warnings))
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("postgres://${PGHOST}/a.b.c", "not rendered"),
+        ("postgres://$(PGHOST)/a.b.c", "not rendered"),
+        ("postgres://$PGHOST/a.b.c", "not rendered"),
+        ("s3://lake/{{ ds }}/a", "not rendered"),
+        ("postgress://warehouse/a.b.c", "did you mean 'postgres'"),
+        ("sqlsrver://warehouse/a.b.c", "did you mean 'mssql'"),
+        ("kafak://b1/a", "did you mean 'kafka'"),
+        ("postgres://[::1]/a.b.c", "sent as 'postgres://_::1_:5432'"),
+    ],
+)
+def test_warnings(uri: str, says: str) -> None:
+    """What was changed, or is probably a mistake, is one warning; the dataset stays."""
+    found = dataset(uri)
+    (warning,) = found.warnings
+    assert says in warning
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize("uri", ["{{ uri }}", "${URI}", "{{ scheme }}://host/a"])
+def test_template_alone(uri: str) -> None:
+    """A template in the place of the whole URI is left out, and the problem says that it was not rendered."""
+    (problem,) = dataset(uri).problems
+    assert "not rendered" in problem
+    assert repr(uri) in problem
 
 
 def test_relative_path_and_path_object() -> None:

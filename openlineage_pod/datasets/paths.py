@@ -1,0 +1,45 @@
+"""Path objects: their URIs or local paths, without any I/O.
+
+`os.fspath()` is no safe question: cloudpathlib and fsspec answer it with the path of a local copy that they download.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from os.path import abspath
+from typing import Any
+from urllib.parse import unquote
+
+from openlineage_pod.datasets.uri import EXAMPLES, NotUnderstoodError
+
+__all__ = ["path_text"]
+
+# What has a local path as its text, and nothing else.
+_LOCAL_MODULES = ("pathlib", "posix", "nt", "py")
+
+
+def path_text(path: Any) -> str:
+    """Return the URI of a path object, or the absolute path of a local file.
+
+    Raises:
+        NotUnderstoodError: `path` does not tell without I/O where it is.
+
+    """
+    modules = [base.__module__.partition(".")[0] for base in type(path).__mro__]
+    if modules[0] in _LOCAL_MODULES:
+        return abspath(getattr(path, "path", None) or str(path))  # os.DirEntry has its path in an attribute
+    text = str(path)
+    if "://" in text:
+        return text
+    uri = _uri(path)
+    if "://" in uri and not uri.startswith("file:"):
+        return unquote(uri) if "pathlib" in modules else uri  # s3path quotes it, as pathlib does
+    if "/" in text and not text.startswith("<"):
+        return abspath(text)
+    raise NotUnderstoodError(f"{type(path).__name__} does not tell its URI; give a text such as {EXAMPLES}")
+
+
+def _uri(path: Any) -> str:
+    with suppress(Exception):  # as_uri() of a relative path
+        return str(path.as_uri())
+    return str(getattr(path, "full_name", ""))  # fsspec's OpenFile

@@ -1,0 +1,108 @@
+"""Addresses: where the credentials stand in a URL or connection string, and the same address without them.
+
+A password may hold any character, although `@`, `/`, `?` and `#` should be percent-encoded in it. So credentials are
+found by the grammar around them, never by what they look like.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "UnclearError",
+    "has_credential_option",
+    "is_host_list",
+    "is_template",
+    "without_credentials",
+    "without_userinfo",
+]
+
+_HOST = r"(?:\[[^\[\]/?#@]*\]|[^/?#@:,;()=\[\]]*)(?::(?:\d*|[\ue000-\uf8ff]))?"
+_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*(?=[/?#;]|$)")
+_IN_BRACKETS = re.compile(r"\[[^\]]*\]")
+# The options at the end of a URL, which may hold an `@` of their own: ?user=me@company
+_QUERY = re.compile(r"\?[\w.\-]+=[^/?#]*$")
+_OPTION = re.compile(r"(?:^|[;?&#,:\s])([A-Za-z][\w .\-]{0,40}?) {0,4}=")
+_OPTION_OF_NAME = re.compile(r"[;?&#] {0,4}([A-Za-z][\w .\-]{0,40}?) {0,4}=")
+# Wider than for text in general: no option belongs into the name of a dataset.
+_CREDENTIAL = re.compile(r"(?i)pass|pwd|secret|token|key|signature|credential|auth|^(?:sig|sas)$")
+_URL = re.compile(r"[A-Za-z][\w+.\-]*://")
+_JDBC = re.compile(r"(?i)jdbc:[\w+.\-]+:(?:\w+:)?")
+_TEMPLATE = re.compile(r"\$\{|\{\{|\{%|\$\(|%\(\w+\)s")
+_VARIABLE = re.compile(r"\$[A-Za-z_]|<[A-Za-z_]+>")
+
+
+class UnclearError(ValueError):
+    """It cannot be told where the credentials of a URL end."""
+
+
+def is_host_list(authority: str) -> bool:
+    """Return whether `authority` is one or more hosts, each with a port or without."""
+    return _HOSTS.fullmatch(authority) is not None
+
+
+def without_userinfo(rest: str, *, is_database: bool, has_users: bool = True) -> tuple[str, str]:
+    """Return the user and password of a URL, and what follows them.
+
+    Args:
+        rest: What follows `scheme://`.
+        is_database: Whether the URL is that of a database: no `@` is expected in its path.
+        has_users: Whether such a URL may have a user: those of HDFS and the like have none.
+
+    Raises:
+        UnclearError: Several readings are possible, or none.
+
+    """
+    if "@" not in rest:
+        return "", rest
+    query = _QUERY.search(rest)
+    end = query.start() if query else len(rest)
+    starts = [0, *(place + 1 for place, character in enumerate(rest[:end]) if character == "@")]
+    readings = [start for start in starts if _HOSTS.match(rest, start)]
+    if not readings:
+        raise UnclearError
+    first = readings[0]
+    if len(readings) > 1 and (first or has_users):
+        # user:password, or scott/tiger in front of an `@`? Or an `@` in a path behind the host?
+        before = rest[: first - 1] if first else _hosts(rest)
+        if ":" in _IN_BRACKETS.sub("", before) or (is_database and not first):
+            raise UnclearError
+    return rest[: first - 1] if first else "", rest[first:]
+
+
+def _hosts(rest: str) -> str:
+    found = _HOSTS.match(rest)
+    return found[0] if found else ""
+
+
+def without_credentials(text: str, *, is_name: bool = False) -> str:
+    """Return a namespace, or the name of a dataset, without the credentials that stand in it.
+
+    Removed are `user:password@` and all options, such as `;user=…;password=…`, if one of them is a credential.
+    """
+    if has_credential_option(text, is_name=is_name):
+        option = _OPTION_OF_NAME if is_name else _OPTION
+        text = text[: found.start()] if (found := option.search(text)) else text
+    if "@" not in text:
+        return text
+    start = _URL.search(text) or _JDBC.match(text)
+    if start is None and is_name:
+        return text
+    scheme, rest = (text[: start.end()], text[start.end() :]) if start else ("", text)
+    before, _, after = rest.rpartition("@")
+    user = re.split(r"[/?#]", before, maxsplit=1)[0] if is_name else before
+    if ":" in user or (start is not None and not start[0].endswith("//")):
+        return f"{scheme}{after}"
+    return text  # a container, as in abfss://container@account, or a path
+
+
+def has_credential_option(text: str, *, is_name: bool = False) -> bool:
+    """Return whether `text` has an option such as `password=…`; in a name only behind `;`, `?`, `&` or `#`."""
+    option = _OPTION_OF_NAME if is_name else _OPTION
+    return "=" in text and any(_CREDENTIAL.search(name) for name in option.findall(text))
+
+
+def is_template(text: str, *, is_name: bool = False) -> bool:
+    """Return whether `text` has an expression that was to be replaced, such as `${HOST}` or `{{ host }}`."""
+    # A `$` alone is common in names: SYS.V$SESSION
+    return bool(_TEMPLATE.search(text) or (not is_name and _VARIABLE.search(text)))
