@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.entry import FORMAT
 from openlineage_pod.delivery.spool_files import MAX_FILE_BYTES, Folder, shown
+from openlineage_pod.events.document import Document, is_event
+from openlineage_pod.events.namespaces import clean_namespaces
 from openlineage_pod.events.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
-    from openlineage_pod.events.document import Document
+    from collections.abc import Iterator
 
-__all__ = ["Rejected", "Room"]
+__all__ = ["SUPERSEDED", "Rejected", "Room"]
+
+SUPERSEDED = "superseded"
+"""What the reason begins with if an event must never be sent: the end of its run was delivered before it."""
 
 # Seconds from which on it matters how often the size is looked up.
 _SLOW_LOOK = 0.005
@@ -90,6 +95,26 @@ class Rejected:
         self._room.check(len(data))
         self.folder.put(name, data, self._temporary)
         self._room.add(len(data))
+
+    def events(self) -> Iterator[tuple[str, Document]]:
+        """Yield the refused events with the names of their files; what was set aside is passed over."""
+        names: list[str] = []
+        with suppress(OSError):
+            names = self.folder.names()
+        for name in names:
+            with suppress(OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+                record = json.loads(self.folder.read(name))
+                if record.get("format", 0) > FORMAT:
+                    self.tell(f"{self.folder.path}/{name}", "was written by a later release, and stays there")
+                elif is_event(record["event"]) and not record["reason"].startswith(SUPERSEDED):
+                    yield name, Document(clean_namespaces(record["event"])[0])
+
+    def remove(self, name: str) -> None:
+        """Delete a file whose event has been delivered after all."""
+        with suppress(OSError):
+            size = self.folder.size_of(name)
+            self.folder.remove(name)
+            self._room.add(-size)
 
     def set_aside(self, folder: Folder, name: str, what: str) -> None:
         """Move what does not belong into a folder of the spool here, with one line; if that fails it stays there."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-__all__ = ["RetryPolicy", "is_transient"]
+__all__ = ["RetryPolicy", "is_key_refused", "is_transient"]
 
 _FIRST_PAUSE = 0.1
 _MAX_PAUSE = 10.0
@@ -23,6 +23,7 @@ _MAX_PAUSE = 10.0
 _MAX_PAUSE_AT_EXIT = 0.5
 _MAX_RETRY_AFTER = 60.0
 _RETRYABLE_STATUS = (408, 429)
+_KEY_REFUSED = (401, 403)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -35,6 +36,11 @@ def is_transient(error: BaseException) -> bool:
     if status is not None:
         return status in _RETRYABLE_STATUS or status >= 500  # noqa: PLR2004
     return isinstance(error, Exception) and not isinstance(error, (TypeError, ValueError))
+
+
+def is_key_refused(error: BaseException | None) -> bool:
+    """Return whether the backend refused the API key (401, 403): the event is right, and a key may be mended."""
+    return status_of(error) in _KEY_REFUSED
 
 
 def _retry_after(error: BaseException | None) -> float:

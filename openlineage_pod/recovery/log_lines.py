@@ -6,49 +6,53 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from openlineage_pod.delivery.last_resort import PartJoiner, find_part, is_marked, text_behind_prefix
+from openlineage_pod.delivery.entry import FORMAT
+from openlineage_pod.delivery.last_resort import find_part, find_stamp, is_marked, text_behind_prefix
 from openlineage_pod.events.document import is_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from openlineage_pod.delivery.last_resort import PartJoiner
 
 __all__ = ["Finding", "events_in"]
 
 # A line of a container runtime: time, stream, P for a part of a longer line or F for its last part, text.
 _CRI = re.compile(r"\d{4}-\d\d-\d\dT\S+ (stdout|stderr) ([PF])(?::\S*)? (.*)", re.DOTALL)
 _DECODER = json.JSONDecoder()
+# What Airflow's masker of secrets writes, and many others.
+_MASK = "***"
+_NAMES = re.compile(r"(?i)^(namespace|name|field|.*id)$")
+_MAX_SHOWN = 3
 
 
 class Finding(NamedTuple):
-    """An event with its place, or the problem of something that looks like an event."""
+    """An event with its place, the problem of one that is not to be sent, or that of something that looks like one."""
 
     place: str
     document: dict[str, Any] | None
     problem: str = ""
 
 
-def events_in(lines: Iterable[str], name: str) -> Iterator[Finding]:
+def events_in(lines: Iterable[str], name: str, parts: PartJoiner) -> Iterator[Finding]:
     """Yield the events of a file or log called `name`; an event in several parts as soon as it is complete."""
-    parts = PartJoiner()
     for number, line in _whole_lines(lines):
         place = f"{name}:{number}"
         for text in _texts(line):
             part = find_part(text)
             if part is None:
                 is_behind_prefix = is_marked(text) and not text.lstrip().startswith("{")
-                document = _event_at_start(text_behind_prefix(text) if is_behind_prefix else text)
-                whole = "an event" if document is None and is_marked(text) else ""
+                found = _event_at_start(place, text_behind_prefix(text) if is_behind_prefix else text)
+                whole = "an event" if is_marked(text) else ""
             else:
-                joined = parts.join(part)
+                joined = parts.join(part, name)
                 if joined is None:
                     continue
-                document, whole = _event_at_start(joined), "the last part of an event"
-            if document is not None:
-                yield Finding(place, document)
+                found, whole = _event_at_start(place, joined), "the last part of an event"
+            if found is not None:
+                yield found
             elif whole:
                 yield Finding(place, None, f"holds {whole} that cannot be read")
-    for problem in parts.incomplete():
-        yield Finding(name, None, problem)
 
 
 def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -83,20 +87,62 @@ def _texts(line: str) -> Iterator[str]:
 
 
 def _marked_strings(record: Any) -> Iterator[str]:
-    if isinstance(record, str):
-        yield from filter(is_marked, record.splitlines())
-    elif isinstance(record, (dict, list)):
-        for value in record.values() if isinstance(record, dict) else record:
-            yield from _marked_strings(value)
+    for _, _, value in _walk(record):
+        if isinstance(value, str):
+            yield from filter(is_marked, value.splitlines())
 
 
-def _event_at_start(text: str) -> dict[str, Any] | None:
-    """Return the event at the start of `text`; anything may follow it."""
+def _walk(value: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield everything in JSON data, in order: where it stands, its key and its value. Depth costs no recursion."""
+    pending = [("", "", value)]
+    while pending:
+        path, key, value = pending.pop()
+        yield path, key, value
+        if isinstance(value, dict):
+            pending.extend([(f"{path}.{name}".lstrip("."), name, item) for name, item in value.items()][::-1])
+        elif isinstance(value, list):
+            pending.extend([(f"{path}[{index}]", "", item) for index, item in enumerate(value)][::-1])
+
+
+def _event_at_start(place: str, text: str) -> Finding | None:
+    """Return what the event at the start of `text` is; anything may follow it. None if there is no event."""
+    text = text.lstrip()
     try:
-        document, _ = _DECODER.raw_decode(text.lstrip())
+        record, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    return _as_event(document)
+    document = _as_event(record)
+    if document is None:
+        return None
+    stamp = find_stamp(text, end)
+    is_newer = stamp.is_newer if stamp else record is not document and _is_newer(record)
+    if is_newer:
+        problem = "was written by a later release, which has to send it"
+    elif stamp and not stamp.is_true:
+        problem = "was altered after it was printed (its digest is wrong), probably by what masks secrets in this log"
+    elif stamp is None and record is document and any(_masked_names(document)):
+        problem = "has names that were probably masked in this log"
+    else:
+        return Finding(place, document)
+    job = f"{document['job']['namespace']}/{document['job']['name']}"
+    what = ", ".join(list(dict.fromkeys(_masked_names(document)))[:_MAX_SHOWN])
+    what = f": {what}" if what and not is_newer else ""
+    return Finding(place, document, f"{document['eventType']} of job {job} is not sent: it {problem}{what}")
+
+
+def _is_newer(record: dict[str, Any]) -> bool:
+    """Return whether a later release wrote a file of a spool's rejected/."""
+    written = record.get("format", 0)
+    return isinstance(written, int) and written > FORMAT
+
+
+def _masked_names(document: Any) -> Iterator[str]:
+    """Yield where a mask stands in a name, a namespace or an id, and in what."""
+    for path, key, value in _walk(document):
+        if isinstance(value, str) and _MASK in value and _NAMES.match(key):
+            yield f"{path} {value!r}"
+        elif _MASK in key:
+            yield path
 
 
 def _as_event(document: Any) -> dict[str, Any] | None:

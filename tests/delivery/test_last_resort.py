@@ -13,6 +13,7 @@ import pytest
 
 from openlineage_pod.delivery.last_resort import print_event
 from openlineage_pod.events.document import Document
+from tests.support.harness import stamped_event
 from tests.support.waiting import at_most
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ def event(size: int) -> dict[str, Any]:
 
 
 def test_one_event_one_line(capfd: pytest.CaptureFixture[str]) -> None:
-    """An event is one line: the prefix and its JSON, in ASCII."""
+    """An event is one line: the prefix, its JSON in ASCII, its format and its digest."""
     assert print_event(Document(event(10)), time.monotonic() + 1)
     line = capfd.readouterr().err
     assert line.isascii()
     prefix, _, text = line.removesuffix("\n").partition(" ")
     assert prefix == "OPENLINEAGE_POD_EVENT"
-    assert json.loads(text) == event(10)
+    assert stamped_event(text) == event(10)
 
 
 def test_long_event_in_numbered_parts(capfd: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +46,18 @@ def test_long_event_in_numbered_parts(capfd: pytest.CaptureFixture[str]) -> None
         prefix, part, name, text = line.split(" ", 3)
         assert (prefix, part, name) == ("OPENLINEAGE_POD_EVENT", f"{number}/14", "r.START")
         texts.append(text)
-    assert json.loads("".join(texts)) == event(50_000)
+    assert stamped_event("".join(texts)) == event(50_000)
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_body_of_another_program(size: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """An event that another program wrote, in several lines and not in ASCII, is printed like our own."""
+    one = event(size)
+    assert print_event(Document(one, json.dumps(one, indent=2, ensure_ascii=False).encode()), time.monotonic() + 1)
+    texts = [
+        line.split(" ", 3)[-1] if size > 10 else line.partition(" ")[2] for line in capfd.readouterr().err.splitlines()
+    ]
+    assert stamped_event("".join(texts)) == one
 
 
 @pytest.mark.serial

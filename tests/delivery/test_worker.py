@@ -19,6 +19,7 @@ from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.events.document import Document, Draft, to_document
 from openlineage_pod.settings import ConfigurationError, Settings
 from tests.support.events import SEEN_EVENTS, draft
+from tests.support.harness import stamped_event
 from tests.support.waiting import at_most, wait_until
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def delivery(backend: Backend | None, **settings: Any) -> Delivery:
 def printed(stderr: str) -> list[Any]:
     """Return the events that were printed."""
     prefix = "OPENLINEAGE_POD_EVENT "
-    return [json.loads(line.removeprefix(prefix)) for line in stderr.splitlines() if line.startswith(prefix)]
+    return [stamped_event(line.removeprefix(prefix)) for line in stderr.splitlines() if line.startswith(prefix)]
 
 
 def test_in_order() -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import itertools
 import json
+import lzma
+import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +25,7 @@ from openlineage_pod.settings import ConfigurationError
 from tests.support.files import names
 from tests.support.replaying import Setting, event, lines
 from tests.support.spools import another_process
+from tests.support.waiting import HANGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -116,6 +124,26 @@ def test_parts_in_another_order(setting: Setting) -> None:
     assert setting.receiver.events() == [one]
 
 
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)
+def test_parts_in_rotated_files(order: tuple[int, ...], setting: Setting) -> None:
+    """The parts of an event in files that were rotated meanwhile come together, whatever the order of the files."""
+    one = event(1, size=40_000)
+    printed = lines(one)
+    files = [setting.file("text", *some) for some in (printed[:4], printed[4:9], printed[9:])]
+    assert setting.replay(*(files[index] for index in order)).status == 0
+    assert setting.receiver.events() == [one]
+
+
+def test_missing_part_of_rotated_files(setting: Setting) -> None:
+    """An event of which a part is in none of the files is one problem that names the files with its other parts."""
+    printed = lines(event(1, size=40_000))
+    files = [setting.file(*printed[:3]), setting.file(*printed[5:]), setting.file("text")]
+    result = setting.replay(*files)
+    assert (result.status, setting.sent()) == (1, [])
+    assert f"{files[0]}, {files[1]} of event" in result.err
+    assert f"there are {len(printed) - 2} of {len(printed)} parts" in result.err
+
+
 def test_missing_part(setting: Setting) -> None:
     """An event of which a part is missing is a problem that names it, and the others are sent."""
     printed = lines(event(1, size=40_000))
@@ -132,6 +160,211 @@ def test_torn_line(setting: Setting) -> None:
     result = setting.replay(path)
     assert (result.status, setting.sent()) == (1, ["job_2 START"])
     assert f"{path}:2 holds an event that cannot be read" in result.err
+
+
+def with_secret(number: int, size: int = 0) -> Event:
+    """Return an event in which the word `warehouse` stands in several names, as a password might."""
+    one = event(number, size=size)
+    one["inputs"] = [{"namespace": "postgres://warehouse:5432", "name": "crm.public.accounts", "facets": {}}]
+    one["job"]["facets"]["sql"] = {"_producer": "https://x", "_schemaURL": "https://x", "query": "from warehouse"}
+    return one
+
+
+def unstamped(*printed: str) -> list[str]:
+    """Return last-resort lines as the release before printed them."""
+    return [re.sub(r" ?#1:[0-9a-f]{8}$", "", line) for line in printed]
+
+
+@pytest.mark.parametrize("size", [0, 40_000], ids=["one-line", "parts"])
+@pytest.mark.parametrize("how", FORMATS)
+def test_altered_by_a_masker(how: str, size: int, setting: Setting) -> None:
+    """An event that the log's masker of secrets has altered is not sent, and told with its job and what was masked."""
+    printed = [line.replace("warehouse", "***") for line in lines(with_secret(1, size), event(2))]
+    result = setting.replay(setting.file(*(FORMATS[how](line) for line in printed)))
+    assert (result.status, setting.sent()) == (1, ["job_2 START"])
+    assert "START of job default/job_1 is not sent: it was altered after it was printed" in result.err
+    assert "inputs[0].namespace 'postgres://***:5432'" in result.err
+    assert result.err.endswith("1 sent, 0 rejected, 0 left, 1 problems\n")
+
+
+def test_altered_elsewhere(setting: Setting) -> None:
+    """An event whose names are as they were, but not its facets, is not sent either: nobody knows what is missing."""
+    printed = [line.replace("from warehouse", "from ***") for line in lines(with_secret(1))]
+    assert setting.replay(setting.file(*printed)).status == 1
+    assert setting.sent() == []
+
+
+MASKED_NAMES = {
+    "job": lambda one: one["job"].update(name="***.load"),
+    "job namespace": lambda one: one["job"].update(namespace="***"),
+    "run id": lambda one: one["run"].update(runId="***"),
+    "dataset": lambda one: one["inputs"][0].update(name="crm.***.accounts"),
+    "namespace": lambda one: one["inputs"][0].update(namespace="postgres://***:5432"),
+    "parent": lambda one: one["run"]["facets"].update(parent={"run": {"runId": "***"}, "job": {}}),
+    "symlink": lambda one: one["inputs"][0]["facets"].update(
+        symlinks={"identifiers": [{"namespace": "s3://***", "name": "x", "type": "TABLE"}]}
+    ),
+    "column": lambda one: one["inputs"][0]["facets"].update(schema={"fields": [{"name": "***", "type": "int"}]}),
+    "column lineage": lambda one: one["inputs"][0]["facets"].update(columnLineage={"fields": {"***": {}}}),
+}
+
+
+@pytest.mark.parametrize("where", MASKED_NAMES)
+def test_masked_name_of_the_release_before(where: str, setting: Setting) -> None:
+    """In an event without a digest a mask in any name, namespace or id is recognised; it is not sent, but told."""
+    one = with_secret(1)
+    MASKED_NAMES[where](one)
+    result = setting.replay(setting.file(*unstamped(*lines(one, event(2)))))
+    assert (result.status, setting.sent()) == (1, ["job_2 START"])
+    assert "is not sent: it has names that were probably masked in this log" in result.err
+
+
+@pytest.mark.parametrize("size", [0, 40_000], ids=["one-line", "parts"])
+def test_lines_of_the_release_before(size: int, setting: Setting) -> None:
+    """Lines without a digest are sent; a mask in a text that is not a name, such as our own, does not keep them."""
+    one = with_secret(1, size)
+    one["job"]["facets"]["sql"]["query"] = "password=***"
+    assert setting.replay(setting.file(*unstamped(*lines(one)))) == (0, "", "1 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.receiver.events() == [one]
+
+
+def test_altered_and_as_it_was(setting: Setting) -> None:
+    """Where another log, or a spool, has the event as it was, that one is sent, and nothing is missing."""
+    one = with_secret(1)
+    altered = setting.file(*[line.replace("warehouse", "***") for line in lines(one)])
+    assert setting.replay(altered, setting.file(*lines(one))).status == 0
+    assert setting.replay(altered, setting.left_behind(one)).status == 0
+    assert setting.receiver.events() == [one, one]
+
+
+@pytest.mark.parametrize("size", [0, 40_000], ids=["one-line", "parts"])
+def test_lines_of_a_later_release(size: int, setting: Setting) -> None:
+    """An event of a format that this release does not know is not sent, but told."""
+    printed = [line.replace(" #1:", " #2:") for line in lines(event(1, size=size))]
+    result = setting.replay(setting.file(*printed, *lines(event(2))))
+    assert (result.status, setting.sent()) == (1, ["job_2 START"])
+    assert "START of job default/job_1 is not sent: it was written by a later release" in result.err
+
+
+@pytest.mark.parametrize("size", [0, 40_000], ids=["one-line", "parts"])
+def test_release_before_reads_our_lines(size: int) -> None:
+    """The reader of the release before, which takes the JSON and passes over what follows, finds the event."""
+    printed = lines(with_secret(1, size))
+    texts = [line.split(" ", 3)[3] if size else line.partition(" ")[2] for line in printed]
+    assert json.JSONDecoder().raw_decode("".join(texts))[0] == with_secret(1, size)
+
+
+@pytest.mark.parametrize("where", ["log", "file", "spool"])
+def test_namespace_that_harms_a_backend(where: str, setting: Setting) -> None:
+    """A namespace that Marquez cannot store, of an earlier release or another program, is made right, and told."""
+    one = with_secret(1)
+    one["inputs"][0]["namespace"] = "kafka://b1:9092,b2:9092"
+    paths = {"log": lines(one), "file": [json.dumps(one)]}
+    path = setting.left_behind(one) if where == "spool" else setting.file(*paths[where])
+    result = setting.replay(path)
+    assert result.status == 0
+    assert setting.receiver.events()[0]["inputs"][0]["namespace"] == "kafka://b1:9092"
+    assert where == "spool" or "b1:9092,b2:9092" in result.err
+
+
+def test_deep_json(setting: Setting) -> None:
+    """A line of JSON that is nested as deeply as Python can read does not stop the others."""
+    depth = sys.getrecursionlimit()
+    deep = [
+        f'{{"a": {"[" * levels}"OPENLINEAGE_POD_EVENT"{"]" * levels}}}' for levels in (depth // 2, depth - 60, depth)
+    ]
+    setting.replay(setting.file(*deep, *lines(event(1))))
+    assert setting.sent() == ["job_1 START"]
+
+
+def zstd(data: bytes) -> bytes:
+    """Return two frames: what is appended to a file is a frame of its own."""
+    zstandard = pytest.importorskip("zstandard")
+    half = len(data) // 2
+    return b"".join(zstandard.ZstdCompressor().compress(part) for part in (data[:half], data[half:]))
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data[:100]) + gzip.compress(data[100:]),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstd,
+    "UTF-8 with a mark": lambda data: b"\xef\xbb\xbf" + data,
+    "UTF-16": lambda data: data.decode().encode("utf-16"),
+    "UTF-16, big-endian": lambda data: b"\xfe\xff" + data.decode().encode("utf-16-be"),
+    "UTF-16 in gzip": lambda data: gzip.compress(data.decode().encode("utf-16")),
+}
+
+
+def compressed(path: str, how: str) -> str:
+    """Change a file into its compressed form, under its name."""
+    Path(path).write_bytes(COMPRESSIONS[how](Path(path).read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize("how", COMPRESSIONS)
+def test_compressed_log(how: str, setting: Setting) -> None:
+    """A compressed log, or one in another encoding, is read, whatever its name is."""
+    events = [event(1), event(2, size=40_000), event(3)]
+    path = compressed(setting.file(json.dumps(event(1)), "text", *lines(*events)), how)
+    assert setting.replay(path) == (0, "", "3 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.receiver.events() == events
+
+
+@pytest.mark.parametrize("how", COMPRESSIONS)
+def test_standard_input(how: str, setting: Setting) -> None:
+    """The standard input is read like a file, also where it is a pipe."""
+    path = compressed(setting.file("text", *lines(event(1), event(2, size=40_000))), how)
+    done = subprocess.run(
+        [sys.executable, "-m", "openlineage_pod", "replay", "-"],
+        input=Path(path).read_bytes(),
+        env={**os.environ, **setting.receiver.environ},
+        capture_output=True,
+        check=False,
+        timeout=HANGS,
+    )
+    assert (done.returncode, done.stderr) == (0, b"2 sent, 0 rejected, 0 left, 0 problems\n")
+    assert setting.sent() == ["job_1 START", "job_2 START"]
+
+
+@pytest.mark.parametrize("how", ["gzip", "bzip2", "xz", "zstd"])
+def test_compressed_log_that_breaks_off(how: str, setting: Setting) -> None:
+    """A compressed file that is not whole is a problem that names it, and the other files are sent."""
+    path = Path(compressed(setting.file(*lines(event(1, size=400_000))), how))
+    path.write_bytes(path.read_bytes()[:-20])
+    result = setting.replay(str(path), setting.file(*lines(event(2))))
+    assert (result.status, setting.sent()) == (1, ["job_2 START"])
+    assert str(path) in result.err
+    assert "Traceback" not in result.err
+
+
+def test_zstd_without_a_library(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no library reads zstd, that is a problem that says what to install."""
+    path = compressed(setting.file(*lines(event(1))), "zstd")
+    for name in ("zstandard", "pyzstd", "backports.zstd", "compression.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    result = setting.replay(path, setting.file(*lines(event(2))))
+    assert (result.status, setting.sent()) == (1, ["job_2 START"])
+    assert "pip install zstandard" in result.err
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(range(256)) * 40,
+        b"\x7fELF\x02\x01\x01" + bytes(100),
+        b"PK\x03\x04\x14\x00\x00\x00",
+        gzip.compress(bytes(999)),
+    ],
+    ids=["noise", "program", "zip", "noise in gzip"],
+)
+def test_file_of_which_nothing_can_be_read(data: bytes, setting: Setting) -> None:
+    """A file that is no text in any form is a problem that names it; a text without events is not."""
+    path = setting.folder / "some.log"
+    path.write_bytes(data)
+    result = setting.replay(str(path))
+    assert (result.status, f"{path} is neither text nor compressed" in result.err) == (1, True)
+    assert setting.replay(setting.file("Größe: 3 µm", "\x1b[31mtext\x1b[0m")).status == 0
 
 
 @pytest.mark.parametrize("text", ["OPENLINEAGE_POD_EVENT", "set OPENLINEAGE_POD_EVENT {}", "OPENLINEAGE_POD_EVENT []"])
@@ -241,8 +474,8 @@ def test_end_whose_will_is_still_there(status: int, setting: Setting) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(30)
     setting.receiver.script()
-    assert setting.replay(str(setting.spool)) == (0, "", "0 sent, 0 rejected, 0 left, 0 problems\n")
-    assert setting.sent() == (["job_1 START", "job_1 COMPLETE"] if status == 200 else [])
+    assert setting.replay(str(setting.spool)).status == 0  # with what was refused
+    assert setting.sent() == ["job_1 START", "job_1 COMPLETE"]
     assert names(setting.spool / "open") == []
 
 
@@ -345,6 +578,75 @@ def test_rejected_again(setting: Setting) -> None:
     assert setting.replay(*records) == (0, "", "2 sent, 0 rejected, 0 left, 0 problems\n")
     assert setting.sent() == ["job_1 START", "job_2 START"]
     assert len(names(setting.spool / "rejected")) == 2
+
+
+def test_rejected_events_of_a_spool(setting: Setting) -> None:
+    """A spool is replayed with its rejected events, which is told; what is accepted is deleted, the rest stays."""
+    spool = setting.left_behind(event(1), event(2), event(1, "COMPLETE", second=3))
+    setting.receiver.script({"status": 400})
+    assert setting.replay(spool).err.endswith("0 sent, 3 rejected, 0 left, 0 problems\n")
+    (setting.spool / "rejected" / "foreign").write_text("no event")
+    setting.receiver.script({"job": "job_2", "status": 422})
+    result = setting.replay(spool)
+    assert (result.status, setting.sent()) == (1, ["job_1 START", "job_1 COMPLETE"])
+    assert f"{spool}: 3 rejected events are tried again\n" in result.err
+    assert result.err.endswith("2 sent, 1 rejected, 0 left, 0 problems\n")
+    assert len(names(setting.spool / "rejected")) == 2
+    setting.receiver.script()
+    assert setting.replay(spool).err.endswith("1 sent, 0 rejected, 0 left, 0 problems\n")
+    assert names(setting.spool / "rejected") == ["foreign"]
+    assert setting.replay(spool) == (0, "", "0 sent, 0 rejected, 0 left, 0 problems\n")
+
+
+def test_rejected_events_of_a_dry_run(setting: Setting) -> None:
+    """A dry run lists the rejected events, with their files."""
+    spool = setting.left_behind(event(1))
+    setting.receiver.script({"status": 400})
+    setting.replay(spool)
+    result = setting.replay(spool, dry_run=True)
+    assert f"({spool}/rejected/" in result.out
+    assert result.err == f"{spool}: 1 rejected events are tried again\n1 events would be sent, 0 problems\n"
+
+
+def test_rejected_of_a_later_release(setting: Setting) -> None:
+    """A file of rejected/ that a later release wrote stays where it is, and is told if it is named itself."""
+    spool = setting.left_behind(event(1))
+    setting.receiver.script({"status": 400})
+    setting.replay(spool)
+    setting.receiver.script()
+    (path,) = (setting.spool / "rejected").iterdir()
+    path.write_text(path.read_text().replace('"format":1', '"format":2'))
+    assert setting.replay(spool).status == 0
+    result = setting.replay(str(path))
+    assert (result.status, "was written by a later release" in result.err) == (1, True)
+    assert (setting.sent(), path.exists()) == ([], True)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("where", ["spool", "log"])
+def test_refused_key(where: str, status: int, setting: Setting) -> None:
+    """Events are left where they are while the backend refuses the key, with its answer; later they are sent."""
+    events = [event(1), event(2), event(1, "COMPLETE", second=3)]
+    path = setting.left_behind(*events) if where == "spool" else setting.file(*lines(*events))
+    setting.receiver.script({"status": status, "body": "wrong key"})
+    result = setting.replay(path)
+    assert result.status == 1
+    assert result.err.endswith("0 sent, 0 rejected, 3 left, 0 problems\n")
+    assert f"{status} " in result.err
+    setting.receiver.script()
+    assert setting.replay(path) == (0, "", "3 sent, 0 rejected, 0 left, 0 problems\n")
+
+
+def test_no_room_for_a_refused_event(setting: Setting) -> None:
+    """A refused event for which rejected/ has no room stays in new/, and is told."""
+    spool = setting.left_behind(event(1, size=12_000))
+    setting.receiver.script({"status": 400, "body": "bad"})
+    err = io.StringIO()
+    environ = {**setting.receiver.environ, "OPENLINEAGE_POD_SPOOL_MAX_BYTES": "10000"}
+    assert replay([spool], environ, out=io.StringIO(), err=err) == 1
+    assert "left, as rejected/ is full" in err.getvalue()
+    assert err.getvalue().endswith("0 sent, 0 rejected, 1 left, 0 problems\n")
+    assert len(names(setting.spool / "new")) == 1
 
 
 def test_refused_from_a_log(setting: Setting) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,19 @@ if TYPE_CHECKING:
 
     from tests.support.receiver import Request, Rule
 
-__all__ = ["Finished", "Job", "Jobs", "Receiver", "by_run", "on_a_thread", "pipe", "printed_events", "summary", "types"]
+__all__ = [
+    "Finished",
+    "Job",
+    "Jobs",
+    "Receiver",
+    "by_run",
+    "on_a_thread",
+    "pipe",
+    "printed_events",
+    "stamped_event",
+    "summary",
+    "types",
+]
 
 Event = dict[str, Any]
 Server = TypeVar("Server", bound="socketserver.BaseServer")
@@ -259,6 +272,7 @@ class Jobs:
             job.kill()
 
 
+_STAMPED = re.compile(r"(.*) #1:([0-9a-f]{8})")
 _PART = re.compile(r"OPENLINEAGE_POD_EVENT (\d+)/(\d+) (\S+) (.*)")
 
 
@@ -276,15 +290,23 @@ def printed_events(stderr: str) -> list[Event]:
             parts.append(text)
             if number < count:
                 continue
-            event = cast("Event", json.loads("".join(parts)))
+            event = stamped_event("".join(parts))
             assert which == f"{event['run']['runId']}.{event['eventType']}"
             parts = []
         else:
-            event = cast("Event", json.loads(line.removeprefix("OPENLINEAGE_POD_EVENT ")))
+            event = stamped_event(line.removeprefix("OPENLINEAGE_POD_EVENT "))
         events.append(event)
     assert not parts, "the last event is incomplete"
     SEEN_EVENTS.extend(events)
     return events
+
+
+def stamped_event(text: str) -> Event:
+    """Return the event of a text, of which the digest is right."""
+    found = _STAMPED.fullmatch(text)
+    assert found is not None, text[-50:]
+    assert int(found[2], 16) == zlib.crc32(found[1].encode())
+    return cast("Event", json.loads(found[1]))
 
 
 _SUMMARY = re.compile(r"at exit not all lineage events were delivered: (.*)")
