@@ -47,7 +47,7 @@ def read_event(folder: Folder, name: str, rejected: Rejected, *, set_aside: bool
                 clean, warnings = clean_namespaces(fields)
                 for warning in warnings:
                     logger.warning("%s: %s", shown(path), warning)
-                return Document(clean) if warnings else Document(fields, data)
+                return Document(fields, data) if clean == fields else Document(clean)
         what = "is not a lineage event"
     if set_aside:
         rejected.set_aside(folder, name, what)
