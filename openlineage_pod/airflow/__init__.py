@@ -4,18 +4,16 @@
 
     KubernetesPodOperator(..., env_vars={**lineage_env(), "MY": "x"})
 
-The values are templates with macros that Airflow's OpenLineage provider registers since its version 1.9. This module
-imports nothing of Airflow.
+The values are templates with a macro that this package registers as a plugin of Airflow. It asks Airflow's OpenLineage
+provider, of any version since 1.9. This module imports nothing of Airflow.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod import environment
-from openlineage_pod.airflow.templates import templated_json
-from openlineage_pod.core.parent import AIRFLOW_MACROS
+from openlineage_pod.airflow.templates import PREFIX, templated_json
 from openlineage_pod.datasets.dataset import as_sources, dataset
 from openlineage_pod.events.document import json_ready
 
@@ -25,6 +23,9 @@ if TYPE_CHECKING:
     from openlineage_pod.datasets.dataset import DatasetSource
 
 __all__ = ["lineage_env"]
+
+# Short, because the scheduler stores it ten times for each pod. A test for what is not defined would fail the task.
+_TEMPLATE = "{{{{ macros.openlineage_pod.env(ti, '{}') if macros.openlineage_pod is defined else '' }}}}"
 
 
 def lineage_env(
@@ -39,8 +40,10 @@ def lineage_env(
     The parent and the root come in every form in use: `OPENLINEAGE_CONTEXT`, `OPENLINEAGE_PARENT_ID` and the variables
     for each part. The namespace comes as `OPENLINEAGE_NAMESPACE`.
 
-    The values render to empty texts, which count as not set, if OpenLineage is disabled in Airflow or has no transport.
-    The values of the root also do with a provider before 2.4.0, which has no macros for the root.
+    The values render to empty texts, which count as not set, where Airflow reports no run of the task: OpenLineage is
+    disabled or has no transport, or the task opted out by `selective_enable`, `disabled_for_operators` or an
+    `emission_policy`. So do the values of the root with a provider before 2.4.0, which does not know the root, and all
+    values where this package is not installed in the process that renders them.
 
     Give a dictionary to the operator. Airflow renders `V1EnvVar` objects in place, so that retries and mapped tasks of
     one process would see each other's values.
@@ -56,16 +59,7 @@ def lineage_env(
 
     """
     env = {
-        environment.CONTEXT: _context(),
-        environment.PARENT_ID: _if_defined("lineage_parent_id(task_instance)"),
-        environment.ROOT_PARENT_ID: _if_defined("lineage_root_parent_id(task_instance)"),
-        environment.NAMESPACE: _if_defined("lineage_job_namespace()"),
-        environment.PARENT_RUN_ID: _if_defined("lineage_run_id(task_instance)"),
-        environment.PARENT_JOB_NAME: _if_defined("lineage_job_name(task_instance)"),
-        environment.PARENT_JOB_NAMESPACE: _if_defined("lineage_job_namespace()"),
-        environment.ROOT_PARENT_RUN_ID: _if_defined("lineage_root_run_id(task_instance)"),
-        environment.ROOT_PARENT_JOB_NAME: _if_defined("lineage_root_job_name(task_instance)"),
-        environment.ROOT_PARENT_JOB_NAMESPACE: _if_defined("lineage_root_job_namespace(task_instance)"),
+        name: _TEMPLATE.format(name.removeprefix(PREFIX)) for name in (*environment.NAMES_PARENT, environment.NAMESPACE)
     }
     if job_name is not None:
         env[environment.JOB_NAME] = job_name
@@ -75,44 +69,6 @@ def lineage_env(
     if flush_timeout is not None:
         env[environment.FLUSH_TIMEOUT] = f"{flush_timeout:g}"
     return env
-
-
-def _if_defined(call: str) -> str:
-    """Return a template that is empty if the provider registers no macros, or not this one."""
-    macro = f"{AIRFLOW_MACROS}.{call.partition('(')[0]}"
-    # Both tests are needed: Jinja refuses to ask an undefined object for an attribute.
-    return f"{{{{ {AIRFLOW_MACROS}.{call} if {AIRFLOW_MACROS} is defined and {macro} is defined else '' }}}}"
-
-
-def _context() -> str:
-    """Return a template for the standard JSON of the parent. Jinja quotes the names.
-
-    `templated_json` explains the space at the start.
-    """
-    namespace = "lineage_job_namespace()"
-    parent = _node("lineage_run_id(task_instance)", "lineage_job_name(task_instance)", namespace, "TASK")
-    # The root's own namespace differs if another Airflow triggered this DAG. Its macro exists since 2.8.0.
-    own = f"{AIRFLOW_MACROS}.lineage_root_job_namespace"
-    root_namespace = f"lineage_root_job_namespace(task_instance) if {own} is defined else {AIRFLOW_MACROS}.{namespace}"
-    root = _node("lineage_root_run_id(task_instance)", "lineage_root_job_name(task_instance)", root_namespace, "DAG")
-    has_root = f"{AIRFLOW_MACROS}.lineage_root_run_id is defined"
-    return (
-        f"{{% if {AIRFLOW_MACROS} is defined %}}"
-        f' {{"parent": {{{parent}{{% if {has_root} %}}, "root": {{{root}}}{{% endif %}}}}}}'
-        "{% endif %}"
-    )
-
-
-def _node(run_id: str, name: str, namespace: str, job_type: str) -> str:
-    facets = {"jobType": {"processingType": "BATCH", "integration": "AIRFLOW", "jobType": job_type}}
-
-    def quoted(call: str) -> str:
-        return f"{{{{ ({AIRFLOW_MACROS}.{call}) | tojson }}}}"
-
-    return (
-        f'"run": {{"runId": {quoted(run_id)}}}, '
-        f'"job": {{"namespace": {quoted(namespace)}, "name": {quoted(name)}, "facets": {json.dumps(facets)}}}'
-    )
 
 
 def _declared(source: Any, side: str) -> Any:

@@ -10,6 +10,7 @@ any form gets no other form, which the pod might prefer; a DAG that names a tran
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from contextlib import suppress
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 from openlineage_pod import environment
 from openlineage_pod._guard import logger
 from openlineage_pod.airflow import lineage_env
+from openlineage_pod.airflow.macros import is_reported
+from openlineage_pod.airflow.summary import note, summarise
 from openlineage_pod.airflow.task import LeftAloneError, TaskReader, pod_field, variable_names, warn_about
 from openlineage_pod.airflow.templates import literal_json, templated_json
 from openlineage_pod.settings import read_boolean
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["task_policy"]
 
 _SECTION = "openlineage_pod"
+# The options of Airflow's provider, and the parameter by which its functions mark a task.
+_OPT_OUTS = ("disabled_for_operators", "emission_policy", "selective_enable")
+_OPT_OUT_PARAM = "_openlineage_emission_policy"
 _DEFAULT_KEY = "api-key"
 # Linux starts no command with a variable of more than 128 KiB.
 _MAX_VARIABLE = 100_000
@@ -43,13 +49,16 @@ def task_policy(task: Any) -> None:
             _Injection(TaskReader(task, field), options).inject()
     except Exception as error:
         warn_about(task, "could not link it to its pod", error)
+    with suppress(Exception):
+        summarise(task)
 
 
 # Airflow brings pluggy; without it nobody calls the policy.
 with suppress(ImportError):
     from pluggy import HookimplMarker
 
-    task_policy = HookimplMarker("airflow.policy")(task_policy)
+    # The last one: another package's policy sees each task as its DAG made it, and we see what that policy added.
+    task_policy = HookimplMarker("airflow.policy")(task_policy, trylast=True)
 
 
 class _Options(NamedTuple):
@@ -102,6 +111,24 @@ def _secret(value: str, problems: list[str]) -> tuple[str, str] | None:
     return None
 
 
+@functools.cache
+def _has_opt_outs() -> bool:
+    """Return whether Airflow's configuration has an option by which tasks opt out of OpenLineage."""
+    from airflow.configuration import conf
+
+    values = (str(conf.get("openlineage", option, fallback="") or "").strip().lower() for option in _OPT_OUTS)
+    return any(value not in ("", "false", "f", "0", "[]") for value in values)
+
+
+def _opted_out(task: Any) -> bool:
+    """Return whether Airflow reports no run of this task, because of its configuration or the DAG's author."""
+    if not _has_opt_outs() and _OPT_OUT_PARAM not in (getattr(task, "params", None) or ()):
+        return False  # as for most: without the provider, whose import takes a second
+    with suppress(ImportError):
+        return not is_reported(task)
+    return False
+
+
 class _Injection:
     """Adds to one task what its pod needs to know."""
 
@@ -114,20 +141,21 @@ class _Injection:
         self._declared = functools.cache(self._declared_as_json)
 
     def inject(self) -> None:
-        """Add the variables and the secret; log why if the task must stay as it is."""
-        name = self._reader.name
+        """Add the variables and the secret; note why if the task must stay as it is."""
         try:
             if self._field not in self._task.template_fields:
                 raise LeftAloneError(f"renders no templates in its {self._field}")
+            if _opted_out(self._task):
+                raise LeftAloneError("opted out of OpenLineage")
             named = self._inject_variables()
         except LeftAloneError as reason:
-            logger.info("%s %s; its pod is not linked to it", name, reason)
+            note(self._task, "the pod is not linked", str(reason))
             return
         try:
             if self._options.secret and self._field == "env_vars":
                 self._inject_secret(*self._options.secret, named)
         except LeftAloneError as reason:
-            logger.info("%s %s; its pod gets no API key", name, reason)
+            note(self._task, "the pod gets no API key", str(reason))
 
     def _inject_variables(self) -> set[str]:
         """Add the variables to every environment of the task; return all names that the DAG itself sets."""
@@ -150,10 +178,13 @@ class _Injection:
             return named
         # Each environment is replaced by one environment, so that the number of tasks stays.
         if isinstance(expanded, dict):
-            replaced: Any = {**expanded, self._field: [completed(each) for each in expanded[self._field]]}
+            environments = expanded[self._field]
+            replaced: Any = {**expanded, self._field: type(environments)(map(completed, environments))}
         else:
             other = self._reader.argument(self._field)
-            replaced = [{**each, self._field: completed(each.get(self._field, other))} for each in expanded]
+            replaced = type(expanded)(
+                {**each, self._field: completed(each.get(self._field, other))} for each in expanded
+            )
         if replaced != expanded:
             self._task.expand_input = type(self._task.expand_input)(replaced)
         return named
@@ -177,15 +208,16 @@ class _Injection:
 
     def _added(self, given: Any, variables: dict[str, str]) -> Any:
         """Return a new environment of the DAG's own type: other tasks may share the one that is given."""
-        if not variables:
-            return given
+        if not variables or given is None:
+            return variables or given
+        completed = copy.copy(given)
         if isinstance(given, dict):
-            return {**given, **variables}
-        if given is None or (not given and self._reader.takes_dictionaries()):
-            return variables
-        from kubernetes.client import V1EnvVar  # the operator has imported it
+            completed.update(variables)
+        else:
+            from kubernetes.client import V1EnvVar  # the operator has imported it
 
-        return [*(given or ()), *(V1EnvVar(name=name, value=value) for name, value in variables.items())]
+            completed.extend(V1EnvVar(name=name, value=value) for name, value in variables.items())
+        return completed
 
     def _set(self, name: str, value: Any) -> None:
         if self._reader.is_mapped:
@@ -197,8 +229,9 @@ class _Injection:
         if _names_transport(named) or not named.isdisjoint((environment.API_KEY, environment.API_KEY_FILE)):
             return
         # Not among the variables: a dictionary of variables cannot refer to a secret.
-        given = self._reader.secrets()
-        self._set("secrets", [*given, _optional_secret()("env", environment.API_KEY, secret, key)])
+        secrets = copy.copy(self._reader.secrets())
+        secrets.append(_optional_secret()("env", environment.API_KEY, secret, key))
+        self._set("secrets", secrets)
 
     def _declared_as_json(self, side: str) -> str | None:
         """Return the task's inlets or outlets as the value of a variable; None if it has none."""

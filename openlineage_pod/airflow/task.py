@@ -116,7 +116,7 @@ class TaskReader:
         given = self.argument("secrets")
         if given is not None and not isinstance(given, list):
             raise LeftAloneError(f"has {type(given).__name__} as its secrets")
-        return list(given or ())
+        return given or []
 
     def names_elsewhere(self) -> Iterator[str]:
         """Yield the variables that other arguments than the field set, if that is known before the task runs."""
@@ -131,14 +131,6 @@ class TaskReader:
         for template in ("full_pod_spec", "pod_template_dict"):
             for container in _part(_part(self.argument(template), "spec"), "containers") or ():
                 yield from variable_names(_part(container, "env"))
-
-    def takes_dictionaries(self) -> bool:
-        """Return whether the operator keeps a dictionary until it renders.
-
-        Older operators turn a dictionary into a list when they are made.
-        """
-        operators = [each for each in type(self.task).__mro__ if each.__name__ == "KubernetesPodOperator"]
-        return any("_do_render_template_fields" in vars(each) for each in operators)
 
     def declared_datasets(self, side: str) -> list[Any]:
         """Return the datasets among the task's `inlets` or `outlets`, as JSON-ready data, each once."""

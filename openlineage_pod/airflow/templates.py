@@ -6,7 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["literal_json", "templated_json"]
+__all__ = ["PREFIX", "literal_json", "templated_json"]
+
+PREFIX = "OPENLINEAGE_"
+"""What the names of all variables begin with; the macro `env` adds it."""
 
 
 def templated_json(value: Any, *, rendered: bool = True) -> str:

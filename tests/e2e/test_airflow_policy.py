@@ -61,8 +61,24 @@ class Airflow(NamedTuple):
     site: Path
     folder: Path
 
-    def done(self, dags: str, *what: str, package: bool = True, environ: Mapping[str, str] | None = None) -> Done:
-        """Let Airflow read some of the DAGs in a new process, and run them if `what` says so."""
+    def done(
+        self,
+        dags: str,
+        *what: str,
+        package: bool = True,
+        environ: Mapping[str, str] | None = None,
+        beside: Path | None = None,
+    ) -> Done:
+        """Let Airflow read some of the DAGs in a new process, and run them if `what` says so.
+
+        Args:
+            dags: their names.
+            what: "run", or nothing.
+            package: whether this package is installed.
+            environ: for the process, over its settings.
+            beside: a folder with another package that is installed.
+
+        """
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         result, reports, events = folder / "result.json", folder / "reports", folder / "events.jsonl"
         reports.mkdir()
@@ -75,8 +91,7 @@ class Airflow(NamedTuple):
             "AIRFLOW__OPENLINEAGE__NAMESPACE": "prod",
             **(environ or {}),
         }
-        if package:
-            env["PYTHONPATH"] = str(self.site)
+        env["PYTHONPATH"] = os.pathsep.join(map(str, filter(None, [self.site if package else None, beside])))
         log = self.succeed([self.python, HERE / "driver.py", result, *what], env)
         return Done(
             json.loads(result.read_text()),
@@ -307,8 +322,8 @@ def test_arguments_from_another_task(ran: Done) -> None:
     """A task whose arguments come from another task stays as it is, also without our key, and a line says so."""
     assert ran.env("forms.mapped_unknown", 0).keys() == {"MINE"}
     assert ran.env("forms.mapped_unknown", 1).keys() == set()
-    reason = "expands over arguments from another task, which may name env_vars; its pod is not linked to it"
-    assert f"task forms.mapped_unknown {reason}" in ran.log
+    reason = "expands over arguments from another task, which may name env_vars: the pod is not linked"
+    assert f"DAG forms: task mapped_unknown {reason}" in ran.log
 
 
 def test_shared_environment_is_not_changed(ran: Done) -> None:
@@ -386,11 +401,105 @@ def test_type_of_the_environment_is_kept(airflow: Airflow, ran: Done, without: D
     """A dictionary stays one, and a list a list of the same objects: each as the operator holds it."""
     before, after = (done.found["first"]["forms"]["tasks"] for done in (without, ran))
     kinds = {name: (shown["type"], shown["of"]) for name, shown in after.items()}
-    for name in ("own_dict", "own_list", "own_parent", "shared_b", "docker", "mapped_own", "mapped_own_list"):
-        assert kinds[name] == (before[name]["type"], before[name]["of"])
-    assert kinds["own_list"] == ("list", "V1EnvVar")
-    if airflow.series == "2":  # an operator of that time may append to what it holds
-        assert (before["plain"]["type"], *kinds["plain"]) == ("list", "list", "V1EnvVar")
+    for name in (
+        "plain",
+        "team",
+        "own_dict",
+        "own_list",
+        "own_parent",
+        "shared_b",
+        "docker",
+        "mapped_own",
+        "mapped_own_list",
+    ):
+        assert kinds[name] == (before[name]["type"], before[name]["of"] or kinds[name][1])
+    assert kinds["own_list"] == kinds["plain"] == ("list", "V1EnvVar")
+    assert kinds["own_dict"][0] == ("dict" if airflow.series == "3" else "list")
+
+
+OTHER_POLICY = """
+from airflow.policies import hookimpl
+from kubernetes.client import V1EnvVar
+
+@hookimpl
+def task_policy(task):
+    if task.task_id == "plain":
+        task.env_vars.append(V1EnvVar(name="THEIRS", value="1"))
+    if task.task_id == "own_dict":
+        task.env_vars = {**task.env_vars, "OPENLINEAGE_PARENT_ID": "ns/theirs/01938a60-0000-7000-8000-000000000000"}
+"""
+
+
+@pytest.mark.parametrize("airflow", ["3"], indirect=True)
+@pytest.mark.parametrize("name", ["a_policy", "z_policy"])
+def test_policy_of_another_package(name: str, airflow: Airflow, tmp_path: Path) -> None:
+    """Another package's policy finds each task as its DAG made it, and ours sees what it added."""
+    (tmp_path / f"{name}.py").write_text(OTHER_POLICY)
+    metadata = tmp_path / f"{name}-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[airflow.policy]\n{name} = {name}\n")
+    done = airflow.done("forms", environ=ON, beside=tmp_path)
+    assert done.found["errors"] == {}
+    plain, own_dict = (done.found["first"]["forms"]["tasks"][task]["text"] for task in ("plain", "own_dict"))
+    assert "THEIRS" in plain
+    assert "OPENLINEAGE_CONTEXT" in plain
+    assert "OPENLINEAGE_URL" in own_dict
+    assert "OPENLINEAGE_CONTEXT" not in own_dict
+
+
+POD = "airflow.providers.cncf.kubernetes.operators.pod.KubernetesPodOperator"
+OPT_OUTS = {
+    # variables; the tasks that Airflow does not report, and those that it does
+    "selective_enable": (
+        {"AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "true"},
+        ("plain", "by_hand"),
+        ("enabled", "enabled_by_hand"),
+    ),
+    "disabled_for_operators": (
+        {"AIRFLOW__OPENLINEAGE__DISABLED_FOR_OPERATORS": POD},
+        ("plain", "by_hand"),
+        ("enabled", "enabled_by_hand"),
+    ),
+    "emission_policy": (
+        {
+            "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps(
+                [{"scope": {"operator": POD}, "controls": {"emit": False}}]
+            )
+        },
+        ("plain", "by_hand", "silent", "silent_by_hand"),
+        ("enabled", "enabled_by_hand"),
+    ),
+    "author": ({}, ("silent", "silent_by_hand"), ("plain", "by_hand")),
+}
+
+
+@pytest.mark.parametrize("option", OPT_OUTS)
+def test_task_that_opted_out(option: str, airflow: Airflow) -> None:
+    """The pod of a task that Airflow does not report has no parent, by policy or by hand; the policy adds nothing."""
+    environ, unreported, reported = OPT_OUTS[option]
+    if airflow.series == "2" and option in ("emission_policy", "author"):
+        pytest.skip("the provider of that time has no emission policy")
+    done = airflow.done("opted", "run", environ={**ON, **environ})
+    assert done.found["errors"] == {}
+    for task in reported:
+        assert {linked(done, f"opted.{task}").run_id} == done.run_ids(f"opted.{task}") != set()
+    for task in unreported:
+        assert done.run_ids(f"opted.{task}") == set()
+        env = done.env(f"opted.{task}")
+        assert {env.get(name, "") for name in LINK} == {""}
+        assert not env.keys() & (BACKEND | {"OPENLINEAGE_POD_INPUTS"})
+        assert ParentContext.from_env(env) is None
+    assert "opted out of OpenLineage: the pod is not linked" in done.log
+
+
+@pytest.mark.usefixtures("airflow")
+@pytest.mark.parametrize("airflow", ["3"], indirect=True)
+def test_size_of_a_serialised_dag(without: Done, ran: Done) -> None:
+    """The serialised DAG, of which the scheduler stores every version, grows by little for each pod."""
+    before, after = (len(json.dumps(done.found["first"]["forms"]["serialised"])) for done in (without, ran))
+    pods = len([name for name in ran.found["first"]["forms"]["tasks"] if name != "upstream"])
+    assert (after - before) / pods < 2200
 
 
 def test_policy_twice_is_policy_once(ran: Done, read: Done) -> None:
@@ -435,7 +544,9 @@ def test_environment_that_is_known_later_is_left_alone(read: Done, without: Done
     """A task whose environment cannot be added to stays as it is, and a line says why."""
     before, after = (done.found["first"]["odd"]["tasks"] for done in (without, read))
     assert after[task] == before[task]
-    assert f"task odd.{task} {reason}" in read.log
+    [told, _] = [line for line in read.log.splitlines() if "DAG odd: " in line]  # the policy was applied twice
+    assert f"task {task} {reason}" in told
+    assert "the pod is not linked" in told
 
 
 def test_expanded_secrets_are_left_alone(read: Done) -> None:
@@ -443,7 +554,7 @@ def test_expanded_secrets_are_left_alone(read: Done) -> None:
     shown = read.found["first"]["odd"]["tasks"]["mapped_secrets"]
     assert "OPENLINEAGE_CONTEXT" in shown["text"]
     assert shown["secrets"] == []
-    assert "task odd.mapped_secrets expands over secrets; its pod gets no API key" in read.log
+    assert "task mapped_secrets expands over secrets: the pod gets no API key" in read.log
 
 
 @pytest.mark.parametrize(

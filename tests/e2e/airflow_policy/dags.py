@@ -217,6 +217,28 @@ def odd() -> None:
     pod(task_id="fine", **IMAGE)
 
 
+def opted() -> None:
+    """Tasks that Airflow reports, or not, by its configuration or by what their author said of them."""
+    # Here, because the other DAGs are read without the provider.
+    from airflow.providers.openlineage.utils.selective_enable import enable_lineage
+
+    from openlineage_pod.airflow import lineage_env
+
+    pod = KubernetesPodOperator
+    by_name = {"env_vars": lineage_env(), **IMAGE}
+    pod(task_id="plain", inlets=[Asset("s3://lake/in")], **IMAGE)
+    pod(task_id="by_hand", **by_name)
+    enable_lineage(TeamOperator(task_id="enabled", **IMAGE))
+    enable_lineage(TeamOperator(task_id="enabled_by_hand", **by_name))
+    try:
+        from airflow.providers.openlineage.api import emission_policy
+    except ImportError:  # Airflow 2
+        return
+    for task_id, arguments in (("silent", IMAGE), ("silent_by_hand", by_name)):
+        silent = TeamOperator(task_id=task_id, **arguments)
+        emission_policy.extend_global_openlineage_emission_policy(silent, emit=False)
+
+
 def native() -> None:
     """Render what reads as a literal as its value."""
     KubernetesPodOperator(task_id="plain", inlets=[Asset("s3://lake/in")], **IMAGE)
