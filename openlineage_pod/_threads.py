@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,45 @@ def new_thread(target: Callable[[], None], name: str) -> threading.Thread:
 
     A daemon, because a request that hangs must not keep the process from ending.
     """
-    return threading.Thread(target=target, name=f"openlineage-pod-{name}", daemon=True)
+    return threading.Thread(target=_without_warnings(target), name=f"openlineage-pod-{name}", daemon=True)
+
+
+class _OurThreads:
+    """The message of a warnings filter: it matches every text, but only in a thread of ours."""
+
+    def __init__(self) -> None:
+        self.idents: set[int] = set()
+
+    def match(self, _text: str) -> bool:
+        """Return whether this thread is ours."""
+        return threading.get_ident() in self.idents
+
+
+_ours = _OurThreads()
+_FILTER = ("ignore", _ours, Warning, None, 0)
+
+
+def _without_warnings(target: Callable[[], None]) -> Callable[[], None]:
+    """Return `target` for a thread in which no warning is printed or raised.
+
+    A job that turns warnings into errors, or asks for more of them, means its own code. The filter is added only then:
+    the filters are the job's, and every thread has the same.
+    """
+
+    def run() -> None:
+        import warnings  # deferred: the job's first line does not wait for it
+
+        filters: list[Any] = warnings.filters  # type: ignore[assignment]
+        is_strict = any(action == "error" for action, *_ in filters)
+        if (is_strict or sys.warnoptions or sys.flags.warn_default_encoding) and _FILTER not in filters:
+            filters.insert(0, _FILTER)
+        _ours.idents.add(threading.get_ident())
+        try:
+            target()
+        finally:
+            _ours.idents.discard(threading.get_ident())
+
+    return run
 
 
 def start_thread(target: Callable[[], None], name: str) -> threading.Thread:

@@ -22,6 +22,7 @@ _RELAY_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: those of the process) and return its exit status."""
+    _ignore_warnings()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     own, separator, command = arguments, False, []
     if "--" in arguments:
@@ -57,6 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigurationError, OSError) as error:
         print(f"openlineage-pod: {error}", file=sys.stderr)
         return 2
+
+
+def _ignore_warnings() -> None:
+    """Ignore all warnings in this process: PYTHONWARNINGS and the like in an image are meant for the job in it."""
+    if sys.warnoptions or sys.flags.warn_default_encoding:
+        import warnings  # deferred: without such an option there is nothing to ignore
+
+        warnings.simplefilter("ignore")
 
 
 def _run(command: list[str], options: argparse.Namespace | None) -> int:

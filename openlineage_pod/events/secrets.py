@@ -65,7 +65,7 @@ class Secrets:
         path = environ.get(environment.API_KEY_FILE)
         with suppress(OSError, ValueError):
             if path and os.path.isfile(path):  # no pipe, which might block
-                with open(path) as file:
+                with open(path, encoding="utf-8") as file:
                     found.add(file.read(_MAX_KEY_FILE).strip())
         # An error message may quote one line of a credential, and the key is sent without quotes and the word Bearer.
         lines = {line.strip() for secret in found for line in secret.splitlines()}

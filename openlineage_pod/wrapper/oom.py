@@ -19,7 +19,7 @@ def count_oom_kills(files: Iterable[str] | None = None) -> int | None:
 
     """
     for path in _memory_files() if files is None else files:
-        with suppress(OSError, ValueError), open(path) as file:
+        with suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
             counts = dict(line.split() for line in file)
             return int(counts["oom_kill"]) if "oom_kill" in counts else None
     return None
@@ -27,7 +27,7 @@ def count_oom_kills(files: Iterable[str] | None = None) -> int | None:
 
 def _memory_files() -> Iterable[str]:
     # /proc names the group. In a container it may be the root of what is mounted: the last two paths.
-    with suppress(OSError, ValueError), open("/proc/self/cgroup") as file:
+    with suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as file:
         for line in file:
             _, controllers, group = line.strip().split(":", 2)
             if not controllers:
