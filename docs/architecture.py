@@ -32,6 +32,7 @@ ROOMS = {
         "public face", "what users import and call", "#fde8c8", ("__init__", "__main__", "auth", "cli", "testing")
     ),
     "airflow": Room("airflow", "links a pod to its Airflow task, in the DAG", "#f9d5d3"),
+    "inspection": Room("inspection", "the rules of consumers, as data", "#f9d5d3"),
     "wrapper": Room("wrapper", "runs a command and reports it", "#e4d7f0"),
     "recovery": Room("recovery", "delivers later what was kept", "#e4d7f0"),
     "core": Room("core", "a run: its parent, its name, how it ends", "#cfe2f7"),
@@ -41,7 +42,7 @@ ROOMS = {
     "foundation": Room("foundation", "variables, settings, and the safety of the process", "#e3e3e3"),
 }
 # Rooms that stand side by side.
-ALIGNED = (("face", "airflow"), ("wrapper", "recovery"), ("delivery", "datasets"))
+ALIGNED = (("face", "airflow", "inspection"), ("wrapper", "recovery"), ("delivery", "datasets"))
 LEGEND = (
     "Bold arrow: modules of a room import modules of another room. Thin arrow: a module imports a module.\\l"
     "Dashed arrow: only inside a function, or for type checkers. "

@@ -15,7 +15,7 @@ from openlineage_pod.events.addresses import is_template, without_credentials
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["clean_namespace", "clean_namespaces", "why_unclean"]
+__all__ = ["clean_namespace", "clean_namespaces", "is_storable", "why_unclean"]
 
 # https://github.com/MarquezProject/marquez: marquez.common.models.NamespaceName
 _FORBIDDEN = re.compile(r"[^a-zA-Z:;=/0-9_\-.@+]")
@@ -29,6 +29,11 @@ _MAX_READ = 4 * _MAX_LENGTH
 _MAX_SHOWN = 100
 _SIDES = ("inputs", "outputs")
 _KINDS = ("facets", "inputFacets", "outputFacets")
+
+
+def is_storable(namespace: str) -> bool:
+    """Return whether every backend can store a namespace as it is."""
+    return 0 < len(namespace) <= _MAX_LENGTH and not _FORBIDDEN.search(namespace)
 
 
 def clean_namespace(namespace: str) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
+from openlineage_pod.inspection.consumers import violations
 from tests.e2e.airflow_task import AirflowTask
 from tests.e2e.pods import ENDS, Names, Pod
+from tests.support.broken_events import BROKEN, RIGHT, changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -431,3 +434,21 @@ def test_text_that_postgresql_cannot_hold(scene: Scene) -> None:
     [job] = scene.jobs().values()
     assert (job["name"], job["latestRun"]["state"]) == ("läuft 100%/ok", "FAILED")
     assert job["latestRun"]["facets"]["errorMessage"]["message"].startswith("ValueError: a")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    # Not the namespaces of datasets: one that is wrong would break this Marquez for all other tests.
+    [(path, value) for consumer, path, value, _ in BROKEN if consumer == "marquez" and "inputs" not in path],
+)
+def test_rules_are_those_of_marquez(path: str, value: Any, scene: Scene) -> None:
+    """An event that breaks a rule of our table gets the status that stands there, and one that keeps all gets 201."""
+    own = {"job.namespace": scene.names.namespace, "run.facets.parent.job.namespace": scene.names.namespace}
+    right = changed(RIGHT, "run.runId", str(uuid4()))
+    for where, namespace in own.items():
+        right = changed(right, where, namespace)
+    broken = changed(right, path, value)
+    (rule,) = {violation.rule for violation in violations("marquez", broken)}
+    for event, status in ((right, 201), (broken, rule.status or 201)):
+        answer = scene.api.request("POST", "/api/v1/lineage", json=event)
+        assert answer.status_code == status, f"{answer.status_code}: {answer.text[:500]}"

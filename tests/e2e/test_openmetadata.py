@@ -15,6 +15,7 @@ import pytest
 from tests.e2e import programs
 from tests.e2e.conftest import skipping
 from tests.e2e.consumers import entry as open_entry
+from tests.e2e.odd_names import report_odd_names
 from tests.e2e.pods import Pod
 from tests.support.constants import ROOT
 from tests.support.harness import types
@@ -376,3 +377,18 @@ def test_the_example_in_bash(connectors: list[OpenMetadata], scene: Scene, pipel
     assert [[each["name"] for each in end[side]] for side in ("inputs", "outputs")] == [[str(fees)], [str(totals)]]
     for connector in connectors:
         assert connector.read(of_pods(scene)) == ([pipeline], set(), {})
+
+
+def test_odd_names_leave_what_follows_as_it_is(
+    connectors: list[OpenMetadata], scene: Scene, pod: Pod, pipeline: str, tmp_path: Path
+) -> None:
+    """The connector takes the events without a failure, and draws what comes after them."""
+    odd = report_odd_names(scene, tmp_path)
+    pod.run_well(LOAD)
+    assert len(of_pods(scene)) == len(odd) + 2
+
+    for connector in connectors:
+        edges = {
+            (edge["from"], edge["to"], edge["pipeline"]) for edge in connector.ask(of_pods(scene), {})[-1]["edges"]
+        }
+        assert edges == {(ACCOUNTS, FEES, pipeline)}

@@ -12,6 +12,7 @@ from pathlib import Path
 __all__ = [
     "CACHE",
     "CACHE_VARIABLE",
+    "CASES",
     "EXAMPLES",
     "MARQUEZ_JARS",
     "MARQUEZ_JARS_VARIABLE",
@@ -34,7 +35,10 @@ MARQUEZ_JARS = _values.get("MARQUEZ_JARS")
 """A folder with Marquez and all its dependencies, or None: the tests with Marquez are skipped."""
 NO_SKIPS = bool(_values.get("NO_SKIPS"))
 """Whether a skipped test counts as failed, as in CI."""
-SPEC = Path(_values.get("SPEC") or Path(__file__).parents[3] / "shared" / "spec")
+_SHARED = Path(__file__).parents[3] / "shared"
+CASES = Path(_values.get("CASES") or _SHARED / "cases")
+"""The folder of inputs with their right answers: names.tsv."""
+SPEC = Path(_values.get("SPEC") or _SHARED / "spec")
 """The folder of OpenLineage's JSON schemas: OpenLineage.json and facets/."""
 WITHOUT = frozenset(name for name in _values.get("WITHOUT", "").split(",") if name)
 """The markers of tests that are left out."""

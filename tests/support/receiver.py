@@ -24,6 +24,7 @@ import threading
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 from urllib.parse import parse_qs, urlsplit
 
@@ -46,6 +47,8 @@ class Rule(TypedDict, total=False):
     status: int
     headers: dict[str, str]
     body: str
+    consumer: str
+    """Answer in the place of this consumer: by the first of its rules that the event breaks, else with 201."""
     delay: float
     """Seconds before the answer."""
 
@@ -98,6 +101,8 @@ class _Receiver(ThreadingHTTPServer):
             rule = next((rule for rule in self.rules if rule.get("times") != 0 and _matches(rule, request)), Rule())
             if "times" in rule:
                 rule["times"] -= 1
+            if "consumer" in rule:
+                rule = Rule(**rule, **_judge(rule["consumer"], request["body"]))
             answered = rule.get("action", "answer") == "answer"
             request["status"] = rule.get("status", 201) if answered else 0
             self.requests.append(request)
@@ -119,6 +124,15 @@ def _matches(rule: Rule, request: Request) -> bool:
         found = {"path": request["path"]}
     wanted = {key: value for key, value in rule.items() if key in ("event_type", "job", "path")}
     return all(found.get(key) == value for key, value in wanted.items())
+
+
+def _judge(consumer: str, body: str) -> Rule:
+    """Return the answer of a consumer to an event."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from openlineage_pod.inspection.consumers import violations
+
+    refusals = [broken for broken in violations(consumer, json.loads(body)) if broken.rule.status]
+    return Rule(status=refusals[0].rule.status or 0, body=str(refusals[0])) if refusals else Rule(status=201)
 
 
 class _Handler(BaseHTTPRequestHandler):

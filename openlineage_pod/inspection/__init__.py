@@ -1,0 +1,1 @@
+"""Inspection: what a person wants to know of events and of the backends that take them."""
