@@ -23,7 +23,15 @@ with lineage_run("job") as run:
 """
 PREFIX = "OPENLINEAGE__TRANSPORT__"
 WHOLE = ["START", "COMPLETE"]
-PATIENT = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "20"}
+PATIENT = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "60"}
+
+
+@pytest.fixture
+def jobs(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """Run jobs whose ends wait for long: on a busy machine the imports alone take seconds."""
+    base = jobs.base_environ
+    monkeypatch.setattr(jobs, "base_environ", lambda: {**base(), **PATIENT})
+    return jobs
 
 
 def configured(jobs: Jobs, **config: object) -> dict[str, str]:

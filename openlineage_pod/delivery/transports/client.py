@@ -12,22 +12,22 @@ import copy
 import logging
 import os
 import threading
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
-import yaml
-from dateutil import parser  # noqa: F401  openlineage-python checks event times with it
 from openlineage.client import OpenLineageClient
+from openlineage.client import client as upstream
 from openlineage.client.transport import get_default_factory
 from openlineage.client.transport.http import HttpConfig, HttpTransport, TokenProvider
 from openlineage.client.transport.noop import NoopConfig, NoopTransport
 
 from openlineage_pod import environment
-from openlineage_pod.delivery.transports.adapted import adapted, prepared
+from openlineage_pod.delivery.transports.adapted import adapted, all_legs
 from openlineage_pod.delivery.transports.address import key_of
-from openlineage_pod.delivery.transports.base import one_line, without_credentials
-from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
+from openlineage_pod.delivery.transports.base import one_line
+from openlineage_pod.delivery.transports.key_file import KeyFile
+from openlineage_pod.delivery.transports.leg import close_leg
 from openlineage_pod.delivery.transports.typed_event import to_run_event
 from openlineage_pod.events.secrets import Secrets
 
@@ -35,10 +35,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from openlineage_pod.delivery.transports.base import Transport
+    from openlineage_pod.delivery.transports.leg import Leg
     from openlineage_pod.events.document import Document
 
 __all__ = ["ApiKeyFileTokenProvider", "ClientTransport"]
 
+# Not imported by its own name: it is a dependency of openlineage-python, not of this package.
+_read_yaml: Any = vars(upstream)["yaml"].safe_load
+_MAX_UNCONFIRMED = 1000
+_ASYNC_HTTP = (
+    "async_http",
+    *(f"openlineage.client.transport.{module}AsyncHttpTransport" for module in ("", "async_http.")),
+)
 # The public name: it also stands in the configuration files of users.
 _KEY_FILE_PROVIDER = "openlineage_pod.auth.ApiKeyFileTokenProvider"
 
@@ -69,11 +77,20 @@ class ApiKeyFileTokenProvider(TokenProvider):
 
 
 class ClientTransport:
-    """A client whose tags, filters and facets from the configuration apply to every event."""
+    """A client whose tags, filters and facets from the configuration apply to every event.
 
-    def __init__(self, client: OpenLineageClient) -> None:
+    Args:
+        client: the client.
+        environ: of which it is made once more, for events after `drain`.
+
+    """
+
+    def __init__(self, client: _Client, environ: Mapping[str, str]) -> None:
         self._client = client
-        self._keys = _key_files(client.transport)
+        self._environ = environ
+        self._is_drained = False
+        # What a transport has taken that says only at its end whether it was delivered; the oldest are let go.
+        self._unconfirmed: deque[Document] = deque(maxlen=_MAX_UNCONFIRMED)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Transport | None:
@@ -85,39 +102,31 @@ class ClientTransport:
         """
         config_path = environ.get(environment.CONFIG)
         if config_path and not os.access(config_path, os.R_OK):
-            raise FileNotFoundError(f"OPENLINEAGE_CONFIG={config_path} is no readable file")
+            raise FileNotFoundError(f"OPENLINEAGE_CONFIG={config_path} is not a readable file")
         _check_file(config_path or _Client.config_path())
-        with _discreet_loggers(Secrets.from_env(environ)):
-            # Given a transport, the client builds none itself; the real one takes its place below.
-            client = _Client(transport=NoopTransport(NoopConfig()))
-            config = _without_async(_with_url(client.config.transport or {}, environ))
-            if config.get("type"):
-                transport = _with_key_file(get_default_factory().create(config), environ)
-            elif environ.get(environment.URL):
-                transport = HttpTransport(HttpConfig.from_dict(_http_from_url(environ)))
-            else:
-                return None
-            client.transport = adapted(transport)
-        return cls(client)
+        client = _new_client(environ)
+        return None if client is None else cls(client, environ)
 
     @property
     def target(self) -> str:
-        """The URL of an HTTP transport without credentials, or the kind of another one."""
-        transport = self._client.transport
-        if isinstance(transport, HttpTransport):
-            return without_credentials(urljoin(transport.url, transport.endpoint))
-        return transport.kind or type(transport).__name__
+        """Where the events go: URLs without credentials, or the kinds of transports."""
+        return self._leg.target
+
+    @property
+    def phase(self) -> str:
+        """What the request under way is waiting for; empty if there is none."""
+        return self._leg.phase
 
     @property
     def timeout(self) -> float | None:
         """Seconds that one request may take; None for a transport without such a limit."""
-        transport = self._client.transport
-        return transport.timeout if isinstance(transport, HttpTransport) else None
+        return min((leg.timeout for leg in all_legs(self._leg) if leg.timeout is not None), default=None)
 
     @timeout.setter
     def timeout(self, seconds: float) -> None:
-        if isinstance(self._client.transport, HttpTransport):
-            self._client.transport.timeout = seconds
+        for leg in all_legs(self._leg):
+            if leg.timeout is not None:
+                leg.timeout = seconds
 
     def emit(self, document: Document) -> None:
         """Deliver one event or raise."""
@@ -125,27 +134,46 @@ class ClientTransport:
             # A new typed event for each attempt: the client changes the one it is given.
             event = to_run_event(document.fields)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"it is no run event: {error!r}") from error
-        try:
-            self._client.emit(event)
-        except Exception as error:
-            KeyRefusedError.raise_for(error, self._keys)
-            raise
+            raise ValueError(f"it is not a run event: {error!r}") from error
+        if self._is_drained:
+            self._client, self._is_drained = _new_client(self._environ) or self._client, False
+        self._client.emit(event)
+        if not self._leg.confirms:
+            self._unconfirmed.append(document)
 
     def clone(self) -> Transport | None:
         """Return a transport with a connection of its own; only HTTP, the others are not known to be thread-safe."""
-        if not isinstance(self._client.transport, HttpTransport):
+        leg = self._leg.clone()
+        if leg is None:
             return None
-        client = copy.copy(self._client)
-        client.transport = prepared(HttpTransport(self._client.transport.config))
-        return ClientTransport(client)
+        further = copy.copy(self)
+        further._client = copy.copy(self._client)  # noqa: SLF001  it is one of this class
+        further._client.transport = leg  # noqa: SLF001
+        return further
 
     def close(self) -> None:
         """Close what the transport holds."""
-        self._client.transport.close(0)
+        close_leg(self._leg, 0)
+
+    def drain(self, seconds: float) -> None:
+        """Wait so long for what the transport has queued, and close it; what is not delivered stays `unconfirmed`."""
+        self._is_drained = True
+        if close_leg(self._leg, seconds):
+            self._unconfirmed.clear()
+
+    @property
+    def unconfirmed(self) -> list[Document]:
+        """The events that the transport has taken but may not have delivered."""
+        return list(self._unconfirmed)
+
+    @property
+    def _leg(self) -> Leg:
+        return self._client.transport
 
 
 class _Client(OpenLineageClient):
+    transport: Leg
+
     @classmethod
     def config_path(cls) -> str | None:
         """Return the configuration file that it finds where nobody names one."""
@@ -155,17 +183,48 @@ class _Client(OpenLineageClient):
         """Leave `os.environ` alone; `_with_url` says the same as what this would have written there."""
 
 
+def _new_client(environ: Mapping[str, str]) -> _Client | None:
+    """Return the client that is configured, or None if no transport is."""
+    with _discreet_loggers(Secrets.from_env(environ)), _unchanged_environment():
+        # Given a transport, the client builds none itself; the real one takes its place below.
+        client = _Client(transport=NoopTransport(NoopConfig()))
+        config = _without_async(_with_url(client.config.transport or {}, environ))
+        if config.get("type"):
+            transport = _with_key_file(get_default_factory().create(config), environ)
+        elif environ.get(environment.URL):
+            transport = HttpTransport(HttpConfig.from_dict(_http_from_url(environ)))
+        else:
+            return None
+        client.transport = adapted(transport)
+    return client
+
+
+@contextmanager
+def _unchanged_environment() -> Iterator[None]:
+    """Take what the block adds to the configuration in `os.environ` out again: it holds keys, and children inherit it.
+
+    A release of openlineage-python that renames `_alias_env_vars` would add to it.
+    """
+    before = set(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - before:
+            if name.startswith(environment.CLIENT_PREFIX):
+                del os.environ[name]
+
+
 def _check_file(path: str | None) -> None:
     """Raise ValueError for a configuration file that openlineage-python would only log about and then ignore."""
     if path is None:
         return
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except (yaml.YAMLError, ValueError):
-        raise ValueError(f"{path} is no YAML") from None  # which would quote it, credentials included
+            content = _read_yaml(file)
+    except Exception:
+        raise ValueError(f"{path} is not valid YAML") from None  # which would quote it, credentials included
     if content is not None and not isinstance(content, dict):
-        raise ValueError(f'{path} is no mapping with the key "transport"')
+        raise ValueError(f'{path} is not a mapping with the key "transport"')
 
 
 class _DiscreetFilter(logging.Filter):
@@ -243,7 +302,7 @@ def _without_async(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     changed = dict(config)
-    if config.get("type") == "async_http":
+    if config.get("type") in _ASYNC_HTTP:
         changed["type"] = "http"
     if "transport" in config:
         changed["transport"] = _without_async(config["transport"])
@@ -265,11 +324,3 @@ def _with_key_file(transport: Any, environ: Mapping[str, str]) -> Any:
     if path and config is not None and type(getattr(config, "auth", None)) is TokenProvider:
         config.auth = ApiKeyFileTokenProvider({"path": path})
     return transport
-
-
-def _key_files(transport: Any) -> list[KeyFile]:
-    """Return the rotating keys of a transport and of those inside it."""
-    inner = [*getattr(transport, "transports", ()), *filter(None, [getattr(transport, "transport", None)])]
-    auth = getattr(getattr(transport, "config", None), "auth", None)
-    own = [auth.file] if isinstance(auth, ApiKeyFileTokenProvider) else []
-    return own + [key for child in inner for key in _key_files(child)]

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import HTTPAdapter, PoolManager
 from requests.utils import get_auth_from_url, select_proxy
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
 
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.transports.answer import (
     MAX_ANSWER_BYTES,
     Answer,
     AnswerError,
+    PageError,
     Sent,
     check_answer,
     check_redirect,
@@ -165,7 +163,9 @@ class BoundedSession(requests.Session):
         try:
             response = super().send(request, **{**options, "stream": True})
             answer = _answer(response)
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except (AnswerError, PageError):
+            raise
+        except Exception as error:  # also a ValueError, such as that of a proxy's URL, is no fault of the event
             proxy = _proxy(url, proxies)
             if refusal := _REFUSED_BY_PROXY.search(str(error)):
                 status = int(refusal[1])
@@ -188,14 +188,22 @@ class _UnderWay(threading.local):
 _under_way = _UnderWay()
 
 
-class _HttpConnection(HTTPConnection):
+# urllib3's classes, as requests uses them: it is a dependency of requests, not of this package.
+_UPSTREAM: dict[str, Any] = PoolManager().pool_classes_by_scheme
+_HTTP_POOL: Any = _UPSTREAM["http"]
+_HTTPS_POOL: Any = _UPSTREAM["https"]
+_HTTP_CONNECTION: Any = _HTTP_POOL.ConnectionCls
+_HTTPS_CONNECTION: Any = _HTTPS_POOL.ConnectionCls
+
+
+class _HttpConnection(_HTTP_CONNECTION):  # type: ignore[misc]
     """A connection of urllib3 that an exchange limits and watches."""
 
     def _new_conn(self) -> socket.socket:
         exchange = _under_way.exchange
         response_class: Any = partial(bounded_response, exchange)
         self.response_class = response_class  # a proxy answers to CONNECT before anybody asks for an answer
-        host = getattr(self, "_dns_host", self.host)
+        host = str(getattr(self, "_dns_host", self.host))
         connection = open_socket(host, self.port, exchange)
         exchange.phase = _next_phase(self, host)
         return connection
@@ -208,7 +216,7 @@ class _HttpConnection(HTTPConnection):
         return super().getresponse()
 
 
-class _HttpsConnection(_HttpConnection, HTTPSConnection):
+class _HttpsConnection(_HttpConnection, _HTTPS_CONNECTION):  # type: ignore[misc]
     pass
 
 
@@ -217,13 +225,14 @@ def _next_phase(connection: http.client.HTTPConnection, host: str) -> str:
     where = host_and_port(host, connection.port)
     if tunnel:
         return f"waiting for the proxy {where} to connect to {tunnel}"
-    return f"{'TLS handshake with' if isinstance(connection, HTTPSConnection) else 'waiting for the answer of'} {where}"
+    is_tls = isinstance(connection, _HTTPS_CONNECTION)
+    return f"{'TLS handshake with' if is_tls else 'waiting for the answer of'} {where}"
 
 
-class _HttpPool(HTTPConnectionPool):
+class _HttpPool(_HTTP_POOL):  # type: ignore[misc]
     ConnectionCls = _HttpConnection
 
-    def urlopen(  # type: ignore[override]
+    def urlopen(
         self,
         method: str,
         url: str,
@@ -238,7 +247,7 @@ class _HttpPool(HTTPConnectionPool):
         return super().urlopen(method, url, body, headers, retries, *args, **kwargs)
 
 
-class _HttpsPool(_HttpPool, HTTPSConnectionPool):
+class _HttpsPool(_HttpPool, _HTTPS_POOL):  # type: ignore[misc]
     ConnectionCls = _HttpsConnection
 
 
