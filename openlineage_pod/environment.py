@@ -87,6 +87,8 @@ KUBERNETES_SERVICE_HOST = "KUBERNETES_SERVICE_HOST"
 """Set by Kubernetes in every container: then `HOSTNAME` is the name of the pod."""
 HOSTNAME = "HOSTNAME"
 """The host name of the container."""
+JPY_SESSION_NAME = "JPY_SESSION_NAME"
+"""The path of a notebook, which Jupyter tells its kernel."""
 TMPDIR = "TMPDIR"
 """The folder for temporary files, such as the metadata file of a command."""
 LC_CTYPE = "LC_CTYPE"
@@ -155,13 +157,11 @@ CLIENT_PARTS = (
 )
 """Those of openlineage-python's configuration in parts that are often misspelled."""
 
-PREFIX = "OPENLINEAGE_"
-"""How every variable about OpenLineage begins."""
 KNOWN = frozenset(
     {
-        *(value for name, value in vars().items() if name.isupper() and str(value).startswith(PREFIX)),
+        *(value for name, value in vars().items() if name.isupper() and str(value).startswith("OPENLINEAGE_")),
         *(variable for variables in OTHERS.values() for variable in variables),
     }
-    - {OWN_PREFIX, CLIENT_PREFIX, PREFIX}
+    - {OWN_PREFIX, CLIENT_PREFIX}
 )
 """Every variable about OpenLineage that somebody reads, without those that begin with `CLIENT_PREFIX`."""

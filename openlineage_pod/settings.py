@@ -40,6 +40,7 @@ _MIN_BYTES = 10_000
 _MAX_DIGITS = 15
 NOT_RENDERED = "is a template that was not rendered (is the operator's field templated?)"
 # How similar a misspelled name must be to a known one, from 0 to 1: without the prefix, and where that is misspelled.
+_PREFIX = environment.CLIENT_PREFIX.removesuffix("_")
 _CUTOFF, _PREFIX_CUTOFF = 0.7, 0.92
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -150,7 +151,7 @@ def _hint(name: str) -> str:
 
     # Without the prefixes that they have in common, unless it is the prefix that is misspelled.
     written = name.upper().replace("-", "_")
-    is_ours = written.startswith(environment.PREFIX)
+    is_ours = written.startswith(_PREFIX)
     known = {_end(each) if is_ours else each: each for each in (*environment.KNOWN, *environment.CLIENT_PARTS)}
     end, cutoff = (_end(written), _CUTOFF) if is_ours else (written, _PREFIX_CUTOFF)
     similar = get_close_matches(end, known, 1, cutoff)
@@ -160,7 +161,7 @@ def _hint(name: str) -> str:
 
 
 def _end(name: str) -> str:
-    return name.removeprefix(environment.OWN_PREFIX).removeprefix(environment.PREFIX)
+    return name.removeprefix(environment.OWN_PREFIX).removeprefix(_PREFIX)
 
 
 def is_template(value: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
+from openlineage_pod import environment
 from openlineage_pod._guard import logger
+from openlineage_pod.core.handover import hand_over
 from openlineage_pod.core.identity import Identity, identify
 from openlineage_pod.core.run import LineageRun, RunRecorder, new_run
 from openlineage_pod.core.runtime import configuration_error, existing_runtime
@@ -13,6 +15,7 @@ from openlineage_pod.core.runtime import configuration_error, existing_runtime
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from openlineage_pod.core.program import Program
     from openlineage_pod.core.runtime import Runtime
     from openlineage_pod.datasets.dataset import DatasetSource
 
@@ -90,7 +93,7 @@ def make_run(
     *,
     job_name: str | None,
     job_namespace: str | None,
-    default_name: str,
+    program: Program,
     **described: Any,
 ) -> RunRecorder:
     """Make a run, nested in the active one if there is any; `RunRecorder.start` reports its START.
@@ -99,7 +102,7 @@ def make_run(
         runtime: of this process.
         job_name: the explicit name, if any.
         job_namespace: the explicit namespace, if any.
-        default_name: of the function or script.
+        program: the function or script.
         described: as for `new_run`.
 
     Raises:
@@ -112,7 +115,7 @@ def make_run(
         enclosing.as_parent() if enclosing else runtime.parent,
         job_name=job_name,
         job_namespace=job_namespace,
-        default_name=default_name,
+        default_name=program.name,
         run_id=None if enclosing else runtime.take_run_id(),
         nested=enclosing is not None,
     )
@@ -120,13 +123,35 @@ def make_run(
         raise configuration_error(runtime.settings, problems)
     for problem in problems:
         logger.warning("%s", problem)
+    if program.fault and identity.job_name.endswith(program.name) and identity.job_name != job_name:
+        logger.warning(
+            "the job is called %s because %s; name it: lineage_run('name')%s",
+            identity.job_name,
+            program.fault,
+            f" or {environment.JOB_NAME}" if enclosing is None else "",
+        )
     return new_run(runtime, identity, enclosing, strict=runtime.settings.strict, **described)
 
 
 def activate(recorder: RunRecorder | None) -> None:
-    """Make a run the current one of this context."""
+    """Make a run the current one of this context, and the parent of processes that multiprocessing starts in it."""
     if recorder is not None:
         _current.set(recorder)
+        hand_over(_variables_of_current_run)
+
+
+def _variables_of_current_run() -> dict[str, str]:
+    """Return the variables that name the current run to a child process.
+
+    In a thread without one, such as that of a pool, it is the outermost run of this process if there is only one.
+    """
+    recorder = _current.get()
+    runtime = existing_runtime()
+    if recorder is None and runtime is not None:
+        runs = [run for run in list(runtime.open_runs.values()) if isinstance(run, RunRecorder)]
+        outermost = [run for run in runs if run.enclosing is None]
+        recorder = outermost[0] if len(outermost) == 1 else None
+    return recorder.as_parent().to_env() if recorder is not None else {}
 
 
 def deactivate(recorder: RunRecorder | None, before: RunRecorder | None) -> None:

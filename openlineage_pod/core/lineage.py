@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from functools import partial
-from os.path import basename, splitext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import guarded
 from openlineage_pod.core.current import NULL_RUN, activate, active_recorders, make_run
+from openlineage_pod.core.program import Program, this_program
 from openlineage_pod.core.runtime import existing_runtime, runtime
 from openlineage_pod.core.wrapping import first_paragraph, leave, wrap
 from openlineage_pod.datasets.dataset import as_sources
@@ -75,13 +76,15 @@ class LineageScope:
         return _done(None)
 
     def _enter(self, caller: FrameType) -> LineageRun:
-        run = self._open(_command_name())
+        run = self._open()
+        if run is not None and threading.current_thread() is threading.main_thread():
+            run.watch_unhandled_errors()
         self._entered.append(_Entry(run, id(caller), caller.f_code))
         activate(run)
         return run.run if run is not None else NULL_RUN
 
-    def _open(self, default_name: str, description: str = "") -> RunRecorder | None:
-        """Start a run, with this description of its job; return None where none is reported."""
+    def _open(self, function: str = "", description: str = "") -> RunRecorder | None:
+        """Start the run of a function, with this description of its job, or of a block; None if none is reported."""
         with guarded("start a lineage run"):
             current = runtime()
             if not current.settings.disabled:
@@ -89,7 +92,7 @@ class LineageScope:
                     current,
                     job_name=self._job_name,
                     job_namespace=self._job_namespace,
-                    default_name=default_name,
+                    program=Program(function) if function else this_program(current.settings.environ),
                     description=description,
                     **self._options,
                 )
@@ -177,7 +180,8 @@ def lineage_run(
     - COMPLETE: it returned, its generator was exhausted or closed, or it raised `SystemExit` with 0 or None;
     - FAIL, with the error's message and stack trace: any other exception, `SystemExit` with another code;
     - ABORT: `KeyboardInterrupt`, `asyncio.CancelledError`, SIGTERM;
-    - FAIL or ABORT also after `run.fail(reason)` or `run.abort(reason)`.
+    - FAIL or ABORT also after `run.fail(reason)` or `run.abort(reason)`;
+    - in a notebook or shell, for a run that one cell enters and another one leaves: as a cell in between that failed.
 
     The parent is the enclosing run, else the one that the environment names (`OPENLINEAGE_CONTEXT`,
     `OPENLINEAGE_PARENT_ID` or `OPENLINEAGE_PARENT_RUN_ID` and `_JOB_NAME`), as Airflow's task does.
@@ -188,7 +192,7 @@ def lineage_run(
 
     Args:
         job_name: The job's name. Default: `OPENLINEAGE_JOB_NAME` for an outermost run, else
-            `<parent job name>.<function or command name>`.
+            `<parent job name>.<function, script, module or notebook>`.
         namespace: The job's namespace. Default: `OPENLINEAGE_NAMESPACE`, else the parent's, else `default`.
         inputs: Datasets the run reads: URIs, local paths, `(namespace, name)` pairs, `dataset(…)`, or
             openlineage-python's dataset objects. More can be added with `run.add_input`.
@@ -232,9 +236,3 @@ def flush(timeout: float | None = None) -> DeliveryReport:
     # Not guarded: an exception that arrives in the wait is the job's own, such as that of its time limit.
     is_number = isinstance(timeout, (int, float)) and timeout == timeout  # noqa: PLR0124  not NaN
     return current.delivery.flush(min(timeout, _MAX_FLUSH) if is_number and timeout is not None else None)
-
-
-def _command_name() -> str:
-    """Return what the running command is called, without its extension: `nightly_script` for nightly_script.py."""
-    name = splitext(basename(sys.argv[0]))[0] if sys.argv else ""
-    return name if name and name != "-c" else "python"

@@ -29,7 +29,7 @@ from openlineage_pod.settings import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AIRFLOW_MACROS", "ParentContext", "read_parent", "without_own"]
+__all__ = ["AIRFLOW_MACROS", "ParentContext", "child_environ", "read_parent", "without_own"]
 
 AIRFLOW_MACROS = "macros.OpenLineageProviderPlugin"
 _EXAMPLE_CONTEXT = (
@@ -80,10 +80,7 @@ class ParentContext(NamedTuple):
 
         Without what belongs to a run itself: OPENLINEAGE_RUN_ID, OPENLINEAGE_JOB_NAME, and the declared datasets.
         """
-        inherited = without_own(base)
-        for variable in environment.NAMES_PARENT:
-            inherited.pop(variable, None)
-        return {**inherited, **self.to_env()}
+        return child_environ(base, self.to_env())
 
 
 def _node(run: ParentContext) -> dict[str, object]:
@@ -148,6 +145,12 @@ def without_own(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without what belongs to this process's own run, and to no child's."""
     own = (environment.RUN_ID, environment.JOB_NAME, environment.INPUTS, environment.OUTPUTS)
     return {name: value for name, value in environ.items() if name not in own}
+
+
+def child_environ(base: Mapping[str, str], parent: Mapping[str, str]) -> dict[str, str]:
+    """Return `base` for a child process whose parent run these variables name."""
+    kept = {name: value for name, value in without_own(base).items() if name not in environment.NAMES_PARENT}
+    return {**kept, **parent}
 
 
 def read_parent(environ: Mapping[str, str]) -> tuple[ParentContext | None, list[str]]:

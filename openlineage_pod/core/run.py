@@ -19,6 +19,7 @@ from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod.core.collected import CollectedDatasets
 from openlineage_pod.core.outcome import COMPLETE, Outcome, outcome_of
 from openlineage_pod.core.runtime import configuration_error
+from openlineage_pod.core.unhandled import UnhandledErrors, is_interactive
 from openlineage_pod.datasets.dataset import Dataset, dataset
 from openlineage_pod.events.document import Draft, json_ready
 from openlineage_pod.events.facets import facet, is_facet, job_type, processing_engine
@@ -152,6 +153,7 @@ class RunRecorder:
         }
         self._parent_facet = identity.parent.to_facet() if identity.parent is not None else None
         self._declared: Outcome | None = None
+        self._unhandled: UnhandledErrors | None = None
         self._started_at, self._started_clock = began or (time.time(), time.monotonic())
         # Whoever takes it ends the run: also when a signal handler ends the run while the body is leaving it, there is
         # one terminal event.
@@ -231,9 +233,23 @@ class RunRecorder:
         if not self._end.is_taken:
             self._runtime.delivery.write_fallback(self._ending(outcome))
 
+    def watch_unhandled_errors(self) -> None:
+        """Have the run end with an error that nobody handles, where its body may not be left by it.
+
+        That is a cell of a notebook between `__enter__` and `__exit__`, or the end of the process in between.
+        """
+        self._unhandled = UnhandledErrors()
+
+    def abort(self, reason: str) -> None:
+        """Report the end of a run that did not end by itself, as the process does."""
+        error = self._unhandled.latest() if self._unhandled is not None else None
+        self.end(outcome_of(error) if error is not None else Outcome("ABORT", reason))
+
     def close(self, error: BaseException | None) -> None:
         """Report the end of a run whose body was left by `error` (None: it returned)."""
         with guarded(f"report the end of run {self.identity.run_id}"):
+            if error is None and self._unhandled is not None and is_interactive():
+                error = self._unhandled.latest()
             self.end(outcome_of(error) if error is not None else COMPLETE)
 
     def end(self, outcome: Outcome) -> None:

@@ -18,8 +18,8 @@ from openlineage_pod._fork import RemadeLock
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import watch_sigterm
-from openlineage_pod.core.outcome import Outcome
-from openlineage_pod.core.parent import read_parent
+from openlineage_pod.core.handover import handed_over
+from openlineage_pod.core.parent import child_environ, read_parent
 from openlineage_pod.core.pod import pod_facet
 from openlineage_pod.datasets.dataset import dataset
 from openlineage_pod.delivery.delivery import Delivery
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     class OpenRun(Protocol):
         """A run that has not ended yet."""
 
-        def end(self, outcome: Outcome) -> None:
-            """Report how it ended."""
+        def abort(self, reason: str) -> None:
+            """Report that it did not end by itself."""
 
 
 __all__ = ["Runtime", "configuration_error", "existing_runtime", "replace_runtime", "runtime"]
@@ -120,7 +120,7 @@ class Runtime:
     def abort_open_runs(self, reason: str) -> None:
         """End every open run of this process as aborted, the innermost first."""
         for run in reversed(list(self.open_runs.values())):
-            run.end(Outcome("ABORT", reason))
+            run.abort(reason)
 
 
 def _check(settings: Settings, problems: list[str], connect: Connect) -> None:
@@ -160,10 +160,16 @@ def runtime() -> Runtime:
     current = _current
     if current is None:
         with _creating:
-            current = _current = _current or Runtime.from_settings(Settings.from_env())
+            current = _current = _current or Runtime.from_settings(Settings.from_env(_environ()))
     if not current.settings.disabled:
         _watch_end_of_process()
     return current
+
+
+def _environ() -> Mapping[str, str]:
+    """Return the environment of this process, as one that a run of another process started if it was handed over."""
+    parent = handed_over()
+    return child_environ(os.environ, parent) if parent else os.environ
 
 
 def existing_runtime() -> Runtime | None:

@@ -372,3 +372,86 @@ def test_a_nested_pool_of_a_child_delivers(receiver: Receiver, jobs: Jobs) -> No
     )
     assert (finished.returncode, finished.stderr) == (0, "")
     assert named(receiver.events()) == {"job": WHOLE, "middle": WHOLE, "leaf": WHOLE}
+
+
+HANDED_OVER = """
+import concurrent.futures, sys, threading
+{imports}
+from openlineage_pod import current_run, lineage_run
+
+@lineage_run
+def work(_=None):
+    return current_run().parent.run_id
+
+def work_of_a_child(queue):
+    queue.put(work())
+
+def in_process(context):
+    queue = context.SimpleQueue()
+    process = context.Process(target=work_of_a_child, args=(queue,))
+    process.start()
+    parent = queue.get()
+    process.join()
+    return parent
+
+def in_pool(context):
+    with context.Pool(1) as pool:
+        return pool.apply(work)
+
+def in_executor(context):
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(work).result()
+
+def in_thread(context):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(in_process(context)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+def in_grandchild(context):
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(in_pool, context).result()
+
+if __name__ == "__main__":
+    with lineage_run("outer") as outer, lineage_run("inner") as inner:
+        import multiprocessing
+        context = multiprocessing.get_context({method!r})
+        assert {start}(context) == ({run}).run_id
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("start", "run", "imports"),
+    [
+        ("in_process", "inner", "import multiprocessing"),
+        ("in_process", "inner", ""),  # multiprocessing is imported within the run
+        ("in_pool", "inner", ""),
+        ("in_executor", "inner", ""),
+        ("in_thread", "outer", ""),  # a thread does not inherit the current run
+        ("in_grandchild", "inner", "import multiprocessing"),
+    ],
+)
+def test_run_of_a_new_interpreter_finds_its_parent(
+    start: str, run: str, imports: str, method: str, request: pytest.FixtureRequest
+) -> None:
+    """The run of a process that multiprocessing starts by spawn or forkserver has the run that started it as parent."""
+    receiver, jobs = request.getfixturevalue("receiver"), request.getfixturevalue("jobs")
+    environ = {
+        **receiver.environ,
+        "OPENLINEAGE_PARENT_ID": "airflow/etl.ingest/01a1d7b0-8a10-7a1c-9b1e-2f6f5e0d7c01",
+        "OPENLINEAGE_JOB_NAME": "nightly",
+        "OPENLINEAGE_RUN_ID": "01938a60-0000-7000-8000-000000000000",
+        "OPENLINEAGE_POD_INPUTS": '["s3://lake/a"]',
+    }
+    finished = jobs.run(HANDED_OVER.format(imports=imports, start=start, run=run, method=method), environ)
+    assert (finished.returncode, finished.stdout) == (0, "done\n"), finished.stderr
+    events = receiver.events()
+    assert list(by_run(events).values()) == [["START", "COMPLETE"]] * 3
+    (child,) = {event["job"]["name"] for event in events} - {"outer", "inner"}
+    assert child == f"{run}.work"
+    for event in events:
+        assert event["run"]["facets"]["parent"]["root"]["job"]["name"] == "etl.ingest"
+        assert [entry["name"] for entry in event["inputs"]] == (["a"] if event["job"]["name"] == "outer" else [])
