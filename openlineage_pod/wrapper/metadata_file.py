@@ -1,19 +1,20 @@
 """The metadata file: the file of JSON lines in which a command describes its datasets and facets.
 
 `OPENLINEAGE_POD_REPORT` tells the command the path. The module imports little, because the command waits for it.
+A line may have the key `format`: what writes it, such as a later release in the image, may know more than this reader.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod import environment
 from openlineage_pod.events.facets import is_facet
+from openlineage_pod.events.regular_file import SAFE_FLAGS, check_regular
 from openlineage_pod.events.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _MAX_METADATA_BYTES = 16 * 1024 * 1024
 _DATASET_KINDS = ("input", "output")
 _KINDS = (*_DATASET_KINDS, "runFacet", "jobFacet")
 _DETAILS = {"schema", "rows", "size", "files", "facets"}
+_FORMAT = 1
 _EXAMPLE_LINE = '{"output": "s3://lake/accounts", "rows": 10}'
 
 
@@ -65,9 +67,15 @@ def merge_metadata_file(path: str, run: RunRecorder, deadline: float) -> None:
     from openlineage_pod._guard import logger
     from openlineage_pod.datasets.dataset import dataset
 
+    has_told = False
     for where, line in _read_lines(path, deadline, logger):
         try:
             kind, value, details = _parse(line, where)
+        except _NewerLineError as error:
+            if not has_told:  # one warning for all of them
+                has_told = True
+                logger.warning("%s", error)
+            continue
         except _UnusableLineError as error:
             logger.warning("%s", error)
             continue
@@ -83,11 +91,9 @@ def merge_metadata_file(path: str, run: RunRecorder, deadline: float) -> None:
 
 def _read_lines(path: str, deadline: float, logger: Logger) -> Iterator[tuple[str, str]]:
     """Yield each line that is not empty, with its place, until the deadline."""
-    # Not blocking: the command may have put a pipe in the place of the file.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # The command may have put a pipe or a link in the place of the file.
+    descriptor = check_regular(os.open(path, os.O_RDONLY | SAFE_FLAGS | os.O_NOFOLLOW))
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("it is no file any more")
         size = os.fstat(descriptor).st_size
         lines = file.read(min(size, _MAX_METADATA_BYTES)).split(b"\n")
         is_cut = size > _MAX_METADATA_BYTES
@@ -103,6 +109,10 @@ def _read_lines(path: str, deadline: float, logger: Logger) -> Iterator[tuple[st
         logger.warning("%s is too long; what follows line %d is ignored", environment.REPORT, len(lines))
 
 
+class _NewerLineError(ValueError):
+    """A line that only a later release can read."""
+
+
 class _UnusableLineError(ValueError):
     """A line that cannot be used; the message names its place and shows a right one."""
 
@@ -113,6 +123,12 @@ def _parse(line: str, where: str) -> tuple[str, Any, dict[str, Any]]:
         described = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise _UnusableLineError(f"{where} is no JSON ({error}) and ignored. Example: {_EXAMPLE_LINE}") from error
+    if isinstance(described, dict) and (written := described.pop("format", _FORMAT)) != _FORMAT:
+        if not isinstance(written, int) or isinstance(written, bool) or written < 1:
+            raise _UnusableLineError(f"{where}: format must be an integer from 1 to {_FORMAT}; the line is ignored")
+        raise _NewerLineError(
+            f"{where} has the format {written}; this release reads formats up to {_FORMAT} and ignores newer lines"
+        )
     kinds = [kind for kind in _KINDS if isinstance(described, dict) and kind in described]
     if len(kinds) != 1:
         raise _UnusableLineError(

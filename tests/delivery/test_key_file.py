@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,6 +126,30 @@ def test_not_readable(tmp_path: Path, path: Path) -> None:
     assert KeyFile(str(tmp_path)).key == ""
     path.write_bytes(b"\xff\xfe\x00")
     assert KeyFile(str(path)).key == ""
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "link to a FIFO", "device", "socket", "huge"])
+def test_not_a_file(kind: str, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What would have to be waited for, or never ends, gives no key, with one warning that says why."""
+    if "FIFO" in kind:
+        target = path.with_name("fifo") if "link" in kind else path
+        os.mkfifo(target)
+        if target != path:
+            path.symlink_to(target)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    subject = KeyFile(str(path))
+    assert [subject.key for _ in range(3)] == ["", "", ""]
+    (record,) = caplog.records
+    assert f"the API key file {path} cannot be read (" in record.getMessage()
+    path.unlink()
+    replace(path, "key-1")
+    assert subject.key == "key-1"
 
 
 @pytest.mark.parametrize("status", [401, 403])

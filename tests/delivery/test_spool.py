@@ -405,6 +405,26 @@ def test_foreign_names(name: str, spool: Spool, directory: Path) -> None:
         assert jobs(given(entries), spool) == ["job_7"]
 
 
+def test_files_of_a_later_release(spool: Spool, directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Files whose names tell a later format are left where they are, with one line; they keep no relay from ending."""
+    with another_process(directory, 1):
+        pass
+    owner = spool.owner.replace(".f1", ".f2")
+    (directory / "new" / f"00000000000000000001-00000000~r~START~{owner}.json").write_text("a new form")
+    (directory / "new" / f"00000000000000000001-00000001~r~COMPLETE~{owner}.json").write_text(
+        json.dumps(event(8).fields)
+    )
+    (directory / "open" / f"r~{owner}.json").write_text("a new form")
+    for how in ({}, {"all_of_them": True}, {"look": True}):
+        with spool.left_behind(**how) as entries:
+            assert jobs(given(entries), spool) == ["job_1"]
+    assert (len(names(directory / "new")), len(names(directory / "open"))) == (3, 1)
+    (record,) = caplog.records
+    assert "holds files of format 2; this release reads formats up to 1" in record.getMessage()
+    Path(given(entries)[0].path).unlink()
+    assert not spool.is_in_use()
+
+
 def test_folder_among_the_events(spool: Spool, directory: Path) -> None:
     """A folder in new/ is set aside."""
     (directory / "new" / "folder").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,8 @@ MISCONFIGURED = {
     "not yaml": {"OPENLINEAGE_CONFIG": "broken.yml"},
     "list": {"OPENLINEAGE_CONFIG": "list.yml"},
     "binary": {"OPENLINEAGE_CONFIG": "binary.yml"},
+    "FIFO": {"OPENLINEAGE_CONFIG": "fifo.yml"},
+    "device": {"OPENLINEAGE_CONFIG": "/dev/zero"},
 }
 
 
@@ -39,6 +42,7 @@ def _files(jobs: Jobs) -> None:
     jobs.file("broken.yml", "transport: {type: http, url: [")
     jobs.file("list.yml", "[1, 2]")
     (jobs.directory / "binary.yml").write_bytes(bytes(range(256)))
+    os.mkfifo(jobs.directory / "fifo.yml")
 
 
 @pytest.mark.parametrize("case", MISCONFIGURED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -103,6 +104,10 @@ BAD_LINES: list[bytes] = [
     b'{"runFacet": {"": {}}}',
     b'{"jobFacet": {"a": null}}',
     b'{"output": "\xff\xfe"',
+    b'{"output": "s3://lake/x", "format": "1"}',
+    b'{"output": "s3://lake/x", "format": 0}',
+    b'{"output": "s3://lake/x", "format": null}',
+    b'{"output": "s3://lake/x", "format": 2}',
     b"\x00\x01\x02",
     b"[" * 100_000,
     b'{"runFacet": {"deep": ' + b'{"a":' * 500 + b"1" + b"}" * 502,
@@ -131,23 +136,43 @@ def test_bad_line(
     assert not [record for record in caplog.records if f"line 1 of {NAME}" in record.getMessage()]
 
 
-@pytest.mark.parametrize("kind", ["missing", "directory", "dangling"])
+def test_formats(reported: Reported, recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
+    """Lines with and without a format count; those of a later release, whatever their form, are one warning."""
+    reported.path.write_text(
+        '{"format": 2, "dataset": "s3://lake/new"}\n{"output": "s3://lake/a"}\n{"output": "s3://lake/b", "format": 1}\n'
+        '{"format": 3, "output": "s3://lake/new"}\n'
+    )
+    reported.end()
+    assert names(recorded.events[-1]["outputs"]) == ["s3://lake/a", "s3://lake/b"]
+    (record,) = caplog.records
+    assert f"line 1 of {NAME} has the format 2; this release reads formats up to 1" in record.getMessage()
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "dangling", "link", "socket"])
 def test_path_that_is_no_file(
     kind: str,
     reported: Reported,
+    recorded: Recorded,
     swallowed: list[Exception],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A command that removes or replaces the file causes a warning at most."""
+    """A command that removes or replaces the file causes a warning at most, and a link is not followed."""
     reported.path.unlink()
     if kind == "directory":
         reported.path.mkdir()
     elif kind == "dangling":
         reported.path.symlink_to("/no/such/file")
+    elif kind == "link":
+        other = reported.path.with_name("other.jsonl")
+        other.write_text('{"output": "s3://lake/a"}\n')
+        reported.path.symlink_to(other)
+    elif kind == "socket":
+        os.mknod(reported.path, stat.S_IFSOCK | 0o600)
     reported.end()
     swallowed.clear()
     assert len(caplog.records) <= 1
     assert all(NAME in record.getMessage() for record in caplog.records)
+    assert recorded.events[-1]["outputs"] == []
 
 
 def test_empty_file(reported: Reported, caplog: pytest.LogCaptureFixture) -> None:

@@ -29,6 +29,7 @@ from openlineage_pod.delivery.transports.base import one_line
 from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.delivery.transports.leg import close_leg
 from openlineage_pod.delivery.transports.typed_event import to_run_event
+from openlineage_pod.events.regular_file import ForeignFileError, read_regular
 from openlineage_pod.events.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _ASYNC_HTTP = (
     "async_http",
     *(f"openlineage.client.transport.{module}AsyncHttpTransport" for module in ("", "async_http.")),
 )
+_MAX_CONFIG_BYTES = 1024 * 1024
 # The public name: it also stands in the configuration files of users.
 _KEY_FILE_PROVIDER = "openlineage_pod.auth.ApiKeyFileTokenProvider"
 
@@ -219,8 +221,9 @@ def _check_file(path: str | None) -> None:
     if path is None:
         return
     try:
-        with open(path, encoding="utf-8") as file:
-            content = _read_yaml(file)
+        content = _read_yaml(read_regular(path, _MAX_CONFIG_BYTES, follow=True).decode())
+    except ForeignFileError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None
     except Exception:
         raise ValueError(f"{path} is not valid YAML") from None  # which would quote it, credentials included
     if content is not None and not isinstance(content, dict):

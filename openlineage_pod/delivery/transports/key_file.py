@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.transports.address import clean_key
 from openlineage_pod.delivery.transports.answer import status_of
+from openlineage_pod.events.regular_file import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["KeyFile", "KeyRefusedError"]
+
+_MAX_KEY_BYTES = 64 * 1024
 
 
 class KeyFile:
@@ -36,13 +39,14 @@ class KeyFile:
             status = os.stat(self.path)
             version = (status.st_mtime_ns, status.st_ino, status.st_size)
             if version != self._version:
-                with open(self.path, encoding="utf-8") as file:
-                    key = clean_key(file.read())
+                # A pipe would wait for a writer, and a device might never end.
+                key = clean_key(read_regular(self.path, _MAX_KEY_BYTES, follow=True).decode())
                 self._key, self._fault, self._version = "" if key.fault else key.value, key.fault, version
             fault = self._fault or "is empty"
         except (OSError, ValueError) as error:
             self._version = None
-            fault = f"cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})"
+            reason = getattr(error, "strerror", None) or (error if isinstance(error, OSError) else type(error).__name__)
+            fault = f"cannot be read ({reason})"
         if not self._key and not self._has_warned:
             self._has_warned = True
             logger.warning("the API key file %s %s; until it has a key, events are sent without", self.path, fault)
