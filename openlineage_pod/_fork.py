@@ -7,9 +7,10 @@ in the child.
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from openlineage_pod._threads import ReentrantLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,34 +21,14 @@ __all__ = ["RemadeLock", "importing"]
 _MAX_IMPORT = 10.0
 
 
-class RemadeLock:
-    """A lock that a forked child gets anew. Reentrant, because a signal handler may interrupt its holder."""
+class RemadeLock(ReentrantLock):
+    """A lock that a forked child gets anew."""
+
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        os.register_at_fork(after_in_child=self._remake)
-
-    def acquire(self, timeout: float = -1) -> bool:
-        """Wait up to `timeout` seconds (-1: for ever) for the lock; return whether it is held now."""
-        return self._lock.acquire(timeout=timeout)
-
-    def release(self) -> None:
-        """Let go of the lock.
-
-        Raises:
-            RuntimeError: This thread does not hold it.
-
-        """
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_error: object) -> None:
-        self._lock.release()
-
-    def _remake(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
+        os.register_at_fork(after_in_child=super().__init__)
 
 
 _import_lock = RemadeLock()

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import sys
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded
-from openlineage_pod._threads import start_thread
+from openlineage_pod._threads import Event, allocate_lock, get_ident, is_main_thread, read, sleep, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +37,11 @@ class _DeferringSigterm:
         self._postponed: Callable[[], None] | None = None
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if is_main_thread():
             self._depth += 1
 
     def __exit__(self, *_error: object) -> None:
-        if self._depth and threading.current_thread() is threading.main_thread():
+        if self._depth and is_main_thread():
             self._depth -= 1
             if not self._depth and self._postponed is not None:
                 self._postponed()
@@ -61,56 +61,110 @@ deferring_sigterm = _DeferringSigterm()
 
 
 class _Watch:
-    """The one watch of this process. `on_sigterm` is called once, by one thread, and must not raise."""
+    """The one watch of this process. `on_sigterm` is called once, by one thread, and must not raise.
 
-    def __init__(self, on_sigterm: Callable[[], None], limit: float) -> None:
-        self._on_sigterm = on_sigterm
-        self._limit = limit
-        # The end of the pipe to the listening thread to which the interpreter writes, if there is that thread.
-        self._writing: int | None = None
-        self._handled = threading.Lock()
+    Attributes:
+        on_sigterm: reports.
+        limit: seconds that the report may take.
+
+    """
+
+    def __init__(self) -> None:
+        self.on_sigterm: Callable[[], None] = lambda: None
+        self.limit = 0.0
+        # The two ends of the pipe that the listening thread reads, if there is that thread.
+        self._pipe: tuple[int, int] | None = None
+        self._cannot_listen = False
+        self._handled = allocate_lock()
         self._handler: int | None = None
+
+    def is_armed(self) -> bool:
+        """Return whether a SIGTERM comes to this watch."""
+        return signal.getsignal(signal.SIGTERM) == self.handle
+
+    def arm(self) -> None:
+        """Have a SIGTERM come here, at its default action, and the listening thread hear of it.
+
+        An event loop that handles signals resets both when it ends; it may be armed any number of times.
+        """
+        if not self.is_armed():
+            signal.signal(signal.SIGTERM, self.handle)
+        # A loop that runs keeps the wake-up descriptor, which cannot be asked for without losing a signal.
+        if not (self._cannot_listen or (self._pipe is not None and _is_loop_running())):
+            self._cannot_listen = True  # if that fails, it fails once
+            with guarded("listen to signals"):
+                self._listen()
+                self._cannot_listen = False
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         """Report and die; the signal handler, on the main thread."""
         if deferring_sigterm.postpones(lambda: self.handle(signum, None)):
             return
         if self._handled.acquire(blocking=False):
-            self._handler = threading.get_ident()
+            self._handler = get_ident()
             if not self._is_heard():
                 self._start_timer(signum)
             self._report_and_die(signum)
-        elif self._handler != threading.get_ident():
+        elif self._handler != get_ident():
             # The listening thread is reporting and will end the process; this one must not go on with the job.
-            threading.Event().wait()
+            Event().wait()
         # Else a second SIGTERM has interrupted the report: it goes on, and its time is limited.
 
-    def start_listening(self, reading: int, writing: int) -> None:
-        """Start the thread that reads the numbers of signals from a pipe.
+    def leave_child(self) -> None:
+        """Leave a forked child without this watch: nobody listens there, and its pipe is the parent's."""
+        if self.is_armed():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._pipe is not None:
+            before = signal.set_wakeup_fd(-1)
+            if before not in (self._pipe[1], -1):
+                signal.set_wakeup_fd(before)
+            for end in self._pipe:
+                os.close(end)
+
+    def _listen(self) -> None:
+        """Have the interpreter write the numbers of signals to the pipe of the listening thread, which is started once.
+
+        A wake-up descriptor of somebody else's, such as asyncio's, stays: then the handler has to do.
 
         Raises:
-            RuntimeError: The process may have no more threads.
+            OSError, RuntimeError: The process may have no more descriptors or threads.
 
         """
-        start_thread(lambda: self._listen(reading), "sigterm")
-        self._writing = writing
+        writing = -1 if self._pipe is None else self._pipe[1]
+        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        if before not in (writing, -1):
+            signal.set_wakeup_fd(before)
+        elif self._pipe is None:
+            self._pipe = self._start_listening()
+            signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+
+    def _start_listening(self) -> tuple[int, int]:
+        reading, writing = os.pipe()
+        try:
+            os.set_blocking(writing, False)
+            start_thread(lambda: self._report_when_late(reading), "sigterm")
+        except BaseException:
+            os.close(reading)
+            os.close(writing)
+            raise
+        return reading, writing
 
     def _is_heard(self) -> bool:
         """Return whether the listening thread hears of signals: asyncio, for one, takes the wake-up descriptor."""
         current = signal.set_wakeup_fd(-1)  # the only way to ask
         signal.set_wakeup_fd(current, warn_on_full_buffer=False)
-        return current == self._writing
+        return self._pipe is not None and current == self._pipe[1]
 
-    def _listen(self, pipe: int) -> None:
+    def _report_when_late(self, pipe: int) -> None:
         """Report and die in the main thread's place, or limit the time that the main thread takes for it."""
-        while data := os.read(pipe, 1):
-            if data[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) != self.handle:
+        while data := read(pipe, 1):
+            if data[0] != signal.SIGTERM or not self.is_armed():
                 continue  # another signal, or by now another handler
-            threading.Event().wait(_MAIN_THREAD_COMES)
+            sleep(_MAIN_THREAD_COMES)
             if self._handled.acquire(blocking=False):
                 self._start_timer(signal.SIGTERM)
                 self._report_and_die(signal.SIGTERM)
-            threading.Event().wait(max(0.0, self._limit - _MAIN_THREAD_COMES))
+            sleep(max(0.0, self.limit - _MAIN_THREAD_COMES))
             _die_by(signal.SIGTERM)
 
     def _start_timer(self, signum: int) -> None:
@@ -120,7 +174,7 @@ class _Watch:
         """
 
         def kill() -> None:
-            threading.Event().wait(self._limit)
+            sleep(self.limit)
             _die_by(signum)
 
         with guarded("limit the time of the report"):
@@ -128,43 +182,28 @@ class _Watch:
 
     def _report_and_die(self, signum: int) -> None:
         try:
-            self._on_sigterm()
+            self.on_sigterm()
         finally:  # also after a KeyboardInterrupt within the report
             _die_by(signum)
 
 
-# The two ends of the pipe that the listening thread reads.
-_pipe: tuple[int, int] | None = None
+_watch = _Watch()
 
 
 def watch_sigterm(on_sigterm: Callable[[], None], limit: float) -> None:
     """Have `on_sigterm` called when this process gets a SIGTERM, before it dies of it, `limit` seconds later at most.
 
-    Only on the main thread, where Python allows signal handlers, and only if the application has set none.
+    Only on the main thread, where Python allows signal handlers, and only if the application has set none. Called
+    again, it renews what an event loop has reset meanwhile.
     """
-    global _pipe  # noqa: PLW0603
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        return
-    watch = _Watch(on_sigterm, limit)
-    signal.signal(signal.SIGTERM, watch.handle)
-    with guarded("listen to signals"):
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        if before != -1 and (_pipe is None or before != _pipe[1]):
-            # Somebody else's, such as asyncio's: theirs it stays, and the handler has to do.
-            signal.set_wakeup_fd(before)
-            os.close(reading)
-            os.close(writing)
-            return
-        try:
-            watch.start_listening(reading, writing)
-        except RuntimeError:  # no more threads: nobody would read
-            signal.set_wakeup_fd(before)
-            os.close(reading)
-            os.close(writing)
-            raise
-        _pipe = reading, writing
+    if is_main_thread() and (_watch.is_armed() or signal.getsignal(signal.SIGTERM) == signal.SIG_DFL):
+        _watch.on_sigterm, _watch.limit = on_sigterm, limit
+        _watch.arm()
+
+
+def _is_loop_running() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001  public but for its name
 
 
 def _die_by(signum: int) -> None:
@@ -179,7 +218,7 @@ def _die_by(signum: int) -> None:
 
 def _reset(signum: int) -> None:
     """Give the signal its default action again."""
-    if threading.current_thread() is threading.main_thread():
+    if is_main_thread():
         signal.signal(signum, signal.SIG_DFL)
         return
     # Python allows that on the main thread only, which is busy; the C library does not mind.
@@ -190,18 +229,11 @@ def _reset(signum: int) -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Leave the child without us: nobody listens there, and a signal to it must not pass for one to the parent."""
-    global _pipe  # noqa: PLW0603
+    """Leave the child without us: a signal to it must not pass for one to the parent."""
+    global _watch  # noqa: PLW0603
     deferring_sigterm.reset()
-    if isinstance(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), _Watch):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if _pipe is not None:
-        before = signal.set_wakeup_fd(-1)
-        if before not in (_pipe[1], -1):
-            signal.set_wakeup_fd(before)
-        for end in _pipe:
-            os.close(end)
-        _pipe = None
+    _watch.leave_child()
+    _watch = _Watch()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

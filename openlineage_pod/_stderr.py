@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import select
 import sys
 import time
 from contextlib import suppress
 
 from openlineage_pod._fork import RemadeLock
+from openlineage_pod._threads import poll, write
 
 __all__ = ["BoundedHandler", "write_stderr"]
 
@@ -29,15 +29,15 @@ def write_stderr(text: str, deadline: float) -> bool:
         return False
     try:
         descriptor = sys.__stderr__.fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLOUT)
+        ready_to_write = poll()
+        ready_to_write.register(descriptor, select.POLLOUT)
         left = memoryview(text.encode("ascii", "backslashreplace"))
         while left:
-            ready = poll.poll(max(0, deadline - time.monotonic()) * 1000)
+            ready = ready_to_write.poll(max(0, deadline - time.monotonic()) * 1000)
             if not ready or not ready[0][1] & select.POLLOUT:
                 return False
             # What poll() promises for a pipe is room for PIPE_BUF bytes; more could block.
-            written = os.write(descriptor, left[: select.PIPE_BUF])
+            written = write(descriptor, left[: select.PIPE_BUF])
             left = left[written:]
     except (OSError, ValueError):
         return False  # stderr is closed: there is nobody left to tell

@@ -256,6 +256,74 @@ def test_asked_twice(program: Callable[[str], Program]) -> None:
     assert job.end() == DIES
 
 
+def test_asked_again_after_a_reset(program: Callable[[str], Program]) -> None:
+    """A thousand resets to the default action cost neither a thread nor a descriptor, and the last watch reports."""
+    job = program(
+        """
+        def used():
+            return threading.active_count(), len(os.listdir("/proc/self/fd"))
+        watch_sigterm(report, 20)
+        before = used()
+        for _ in range(1000):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.set_wakeup_fd(-1)
+            watch_sigterm(report, 20)
+        assert used() == before, (used(), before)
+        say("ready")
+        long_call_of_c_code()
+        """
+    )
+    assert job.line() == "ready"
+    job.terminate()
+    assert job.end() == DIES
+
+
+@pytest.mark.parametrize("handled", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("first", ["before the loop", "in the loop", "after the loop"])
+def test_after_a_loop_with_signal_handlers(first: str, handled: str, program: Callable[[str], Program]) -> None:
+    """The next watch after an event loop that has handled signals works, also while the main thread is in C code."""
+    job = program(
+        f"""
+        import asyncio
+        def watch_if(when):
+            if when == {first!r}:
+                watch_sigterm(report, 20)
+        async def main():
+            asyncio.get_running_loop().add_signal_handler(signal.{handled}, print)
+            watch_if("in the loop")
+        watch_if("before the loop")
+        asyncio.run(main())
+        watch_sigterm(report, 20)
+        say("ready")
+        long_call_of_c_code()
+        """
+    )
+    assert job.line() == "ready"
+    job.terminate()
+    assert job.end() == DIES
+
+
+def test_no_wakeup_is_lost_in_a_loop(program: Callable[[str], Program]) -> None:
+    """Watching again within a loop leaves the loop every signal that it handles."""
+    job = program(
+        """
+        import asyncio
+        async def main():
+            loop, seen = asyncio.get_running_loop(), []
+            loop.add_signal_handler(signal.SIGUSR1, seen.append, 1)
+            for number in range(1, 301):
+                threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGUSR1)).start()
+                while len(seen) < number:
+                    watch_sigterm(report, 20)
+                    await asyncio.sleep(0)
+        watch_sigterm(report, 20)
+        asyncio.run(main())
+        say("end")
+        """
+    )
+    assert job.end() == (0, "end\n", "")
+
+
 def test_not_on_the_main_thread(program: Callable[[str], Program]) -> None:
     """On another thread, where Python allows no handlers, nothing is watched and nothing is raised."""
     job = program(

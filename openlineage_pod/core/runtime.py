@@ -18,6 +18,7 @@ from openlineage_pod._fork import RemadeLock
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import watch_sigterm
+from openlineage_pod._threads import is_main_thread
 from openlineage_pod.core.handover import handed_over
 from openlineage_pod.core.parent import child_environ, read_parent
 from openlineage_pod.core.pod import pod_facet
@@ -210,8 +211,7 @@ def _watch_end_of_process() -> None:
         _watched_process = os.getpid()
         atexit.unregister(_close)  # a forked child has inherited the registration
         atexit.register(_close)
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and not threading.main_thread().is_alive() and _current is not None:
+        if is_main_thread() and not threading.main_thread().is_alive() and _current is not None:
             # The exit handlers run already, and will not come to ours: each event of this run is resolved at once.
             _current.delivery.close()
         if _is_multiprocessing_child():

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._sigterm import deferring_sigterm
+from openlineage_pod._threads import allocate_lock
 from openlineage_pod.delivery.keeper import Keeper
 from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT
 from openlineage_pod.delivery.ledger import Event, Ledger
@@ -65,7 +65,7 @@ class Delivery:
             retry=self._retry,
         )
         self._is_started = False
-        self._starting = threading.Lock()
+        self._starting = allocate_lock()
         self._is_closed = False
         self._exit_budget = settings.flush_timeout
         self._closing_end: float | None = None

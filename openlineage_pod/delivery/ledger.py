@@ -7,13 +7,12 @@ the exit overtakes a request that is still under way.
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from openlineage_pod._once import Once
+from openlineage_pod._threads import Empty, ReentrantLock, SimpleQueue
 from openlineage_pod.delivery.report import DeliveryReport
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Ledger:
         self._numbers = itertools.count()
         self._counts = dict.fromkeys(DeliveryReport._fields, 0)
         # Reentrant: a signal handler may interrupt the main thread between its acquire and release.
-        self._counting = threading.RLock()
+        self._counting = ReentrantLock()
         # Queues and not events: put() is reentrant, and may interrupt the very get() that waits.
         self._waiting: list[SimpleQueue[None]] = []
 

@@ -5,16 +5,15 @@ The preparer never waits for the network, so an event is in the spool within mil
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded, logger, mask_log_lines
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
-from openlineage_pod._threads import start_thread
+from openlineage_pod._threads import Event as ThreadEvent
+from openlineage_pod._threads import ReentrantLock, SimpleQueue, Thread, new_thread, sleep
 from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT
 from openlineage_pod.delivery.ledger import Event
 from openlineage_pod.events.document import Document, fallback_event, to_document
@@ -65,13 +64,13 @@ class Preparer:
         self._waiting: dict[str, None] = {}
         self._warned: set[str] = set()
         # Held by whoever makes documents and writes them to the spool: else the events of a run change places there.
-        self._preparing = threading.RLock()
+        self._preparing = ReentrantLock()
         self._is_keeping_all = False
         self._is_asked_for_more = False
         self._is_overflowing = False
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
         self._begun = Once()
-        self._is_ready = threading.Event()
+        self._is_ready = ThreadEvent()
 
     @property
     def is_running(self) -> bool:
@@ -91,7 +90,9 @@ class Preparer:
 
         """
         if not self._begun.is_taken:
-            self._thread = start_thread(self._run, "prepare")
+            thread: Thread = new_thread(lambda: self._run(thread), "prepare")
+            thread.start()
+            self._thread = self._thread or thread
 
     def wait_until_ready(self) -> None:
         """Wait until the credentials are read, and the spool is open or cannot be used."""
@@ -144,10 +145,10 @@ class Preparer:
             if alone:
                 self._preparing.release()
 
-    def _run(self) -> None:
+    def _run(self, thread: Thread) -> None:
         if not self._begun.take():
             return  # the start of another thread was interrupted, but it runs
-        self._thread = threading.current_thread()
+        self._thread = thread
         try:
             self._get_ready()
         finally:
@@ -168,7 +169,7 @@ class Preparer:
                 if not event.is_claimed and not event.is_fallback:
                     self._queue.put(event)
             if self._is_keeping_all:
-                time.sleep(0.001)  # else the next event could have the lock before the end of the process has it
+                sleep(0.001)  # else the next event could have the lock before the end of the process has it
 
     def _get_ready(self) -> None:
         with guarded("read the configured keys"):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from openlineage_pod._fork import importing
+from openlineage_pod._threads import Event, sleep
 from openlineage_pod.delivery.transports.answer import status_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class RetryPolicy:
 
     def __init__(self) -> None:
         self._deadline: float | None = None
-        self._closing = threading.Event()
+        self._closing = Event()
 
     def close(self, deadline: float) -> None:
         """Set the time, of `time.monotonic()`, at which attempts end, and wake up a pausing one for another try."""
@@ -136,7 +136,7 @@ class RetryPolicy:
 
     def _sleep(self, seconds: float) -> None:
         if self._closing.is_set():
-            time.sleep(seconds)
+            sleep(seconds)
         else:
             self._closing.wait(seconds)
 

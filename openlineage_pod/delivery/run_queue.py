@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
-from queue import Empty, PriorityQueue
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
+
+from openlineage_pod._threads import Empty, SimpleQueue, allocate_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,11 @@ class RunQueue:
         self.on_put: Callable[[], None] = lambda: None
         # Run id -> its events, in order.
         self._events: dict[str, list[Event]] = {}
-        self._queueing = threading.Lock()
-        # By the number of a run's next event, so that a parent's end comes after those of its children.
-        self._ready: PriorityQueue[tuple[float, str]] = PriorityQueue()
+        self._queueing = allocate_lock()
+        # A heap by the number of a run's next event, so that a parent's end comes after those of its children; and one
+        # item for each of its entries, for which the workers wait.
+        self._ready: list[tuple[float, str]] = []
+        self._signals: SimpleQueue[None] = SimpleQueue()
         # One item for each entry of `_ready` that only wakes a worker. A deque appends and pops atomically.
         self._wakes: deque[None] = deque()
         self._parked: deque[str] = deque()
@@ -43,15 +46,22 @@ class RunQueue:
             events = self._events.setdefault(event.run_id, [])
             events.append(event)
             if len(events) == 1:
-                self._ready.put((event.number, event.run_id))
+                self._make_ready(event.number, event.run_id)
         self.on_put()
+
+    def _make_ready(self, number: float, run_id: str) -> None:
+        """Let a worker take an entry; the caller holds `_queueing`."""
+        heappush(self._ready, (number, run_id))
+        self._signals.put(None)
 
     def take(self, timeout: float | None) -> str:
         """Return the id of the run whose turn it is; empty after `timeout` seconds (None: never), or by `wake`."""
         try:
-            run_id = self._ready.get(timeout=timeout)[1]
+            self._signals.get(timeout=timeout)
         except Empty:
             return ""
+        with self._queueing:
+            run_id = heappop(self._ready)[1]
         if not run_id:
             self._wakes.pop()
         return run_id
@@ -60,7 +70,8 @@ class RunQueue:
         """Have as many workers return from `take` once nothing is ready any more."""
         for _ in range(workers):
             self._wakes.append(None)
-            self._ready.put((math.inf, ""))
+            with self._queueing:
+                self._make_ready(math.inf, "")
 
     def next_event(self, run_id: str) -> Event:
         """Return the next event of a run that the caller has taken."""
@@ -72,7 +83,7 @@ class RunQueue:
             events = self._events[run_id]
             del events[0]
             if events:
-                self._ready.put((events[0].number, run_id))
+                self._make_ready(events[0].number, run_id)
             else:
                 del self._events[run_id]
 
@@ -103,4 +114,4 @@ class RunQueue:
     @property
     def ready(self) -> int:
         """How many runs wait for a worker. Takes no lock: a signal handler may ask while it interrupts `put`."""
-        return max(0, len(self._ready.queue) - len(self._wakes))
+        return max(0, len(self._ready) - len(self._wakes))

@@ -6,14 +6,14 @@ they end when there has been nothing to do for a while.
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._sigterm import deferring_sigterm
-from openlineage_pod._threads import new_thread, start_thread
+from openlineage_pod._threads import Event as ThreadEvent
+from openlineage_pod._threads import Thread, allocate_lock, new_thread, start_thread
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
@@ -88,12 +88,12 @@ class Workers:
         self._retry = retry
         self._workers: list[_Worker] = []
         self._max_workers = _MAX_WORKERS
-        self._growing = threading.Lock()
-        self._drainer: threading.Thread | None = None
+        self._growing = allocate_lock()
+        self._drainer: Thread | None = None
         self._transport: Transport | None = None
-        self.is_connected = threading.Event()
+        self.is_connected = ThreadEvent()
         # Set with the first event that the backend accepts, or by `stop`: further workers wait for it.
-        self._is_proven = threading.Event()
+        self._is_proven = ThreadEvent()
         self._is_closed = False
         self._is_stopped = False
         # When the backend last accepted an event, or was first asked to.

@@ -16,9 +16,9 @@ from openlineage_pod.wrapper.plan import make_plan
 from openlineage_pod.wrapper.supervisor import Supervisor, block_signals
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
+    from openlineage_pod._threads import Thread
     from openlineage_pod.wrapper.plan import Plan, RunOptions
     from openlineage_pod.wrapper.reporter import Reporter
     from openlineage_pod.wrapper.supervisor import Ended
@@ -81,7 +81,7 @@ class BackgroundReporter:
         self.reporter: Reporter | None = None
         self._plan = plan
         self._options = options
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
         try:
             self._thread = start_thread(self._make, "reporter")
         except RuntimeError:  # the container may have no more threads

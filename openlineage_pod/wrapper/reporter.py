@@ -20,9 +20,9 @@ from openlineage_pod.wrapper.metadata_file import merge_metadata_file
 from openlineage_pod.wrapper.oom import count_oom_kills
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
 
+    from openlineage_pod._threads import Thread
     from openlineage_pod.core.run import RunRecorder
     from openlineage_pod.wrapper.plan import Plan, RunOptions
     from openlineage_pod.wrapper.supervisor import Ended, Supervisor
@@ -56,7 +56,7 @@ class Reporter:
         self._run: RunRecorder | None = None
         self._stop_deadline: float | None = None
         self._reserve = 0.0
-        self._last_chance: threading.Thread | None = None
+        self._last_chance: Thread | None = None
         with guarded("report the start of the command"):
             self._start()
 

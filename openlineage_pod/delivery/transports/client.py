@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import threading
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from openlineage.client.transport.http import HttpConfig, HttpTransport, TokenPr
 from openlineage.client.transport.noop import NoopConfig, NoopTransport
 
 from openlineage_pod import environment
+from openlineage_pod._threads import get_ident
 from openlineage_pod.delivery.transports.adapted import adapted, all_legs
 from openlineage_pod.delivery.transports.address import key_of
 from openlineage_pod.delivery.transports.base import one_line
@@ -240,11 +240,11 @@ class _DiscreetFilter(logging.Filter):
         super().__init__()
         self._secrets = secrets
         self.is_configuring = True
-        self._thread = threading.current_thread()
+        self._thread = get_ident()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite one record, and say whether it may pass."""
-        if self.is_configuring and threading.current_thread() is self._thread:
+        if self.is_configuring and get_ident() == self._thread:
             return False
         record.msg, record.args = one_line(self._secrets.text(record.getMessage())), ()
         return True

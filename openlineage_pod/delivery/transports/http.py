@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from openlineage_pod import environment
 from openlineage_pod._fork import importing
+from openlineage_pod._threads import poll
 from openlineage_pod.delivery.transports.address import check_url, request_url
 from openlineage_pod.delivery.transports.answer import (
     MAX_ANSWER_BYTES,
@@ -270,9 +271,9 @@ def _tls_context(bundle: str | None) -> ssl.SSLContext:
 
 
 def _is_readable(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+    ready_to_read = poll()
+    ready_to_read.register(sock, select.POLLIN)
+    return bool(ready_to_read.poll(0))
 
 
 def _session(url: str, *, is_keyed: bool) -> Session:
