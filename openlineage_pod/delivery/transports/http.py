@@ -40,6 +40,7 @@ from openlineage_pod.delivery.transports.exchange import (
     unreachable,
 )
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
+from openlineage_pod.delivery.transports.unpatched import are_sockets_patched, unpatched
 from openlineage_pod.events.facets import __version__
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from openlineage_pod.delivery.transports.session import Session
     from openlineage_pod.events.document import Document
 
-__all__ = ["DirectHttpTransport", "check_url", "is_plain"]
+__all__ = ["DirectHttpTransport", "check_url", "is_plain", "way_to"]
 
 # A URL that is sent as it stands. `requests` knows how to encode others, and what to do with credentials.
 _PLAIN_URL = re.compile(r"(?i:https?)://[\w.-]+(:\d+)?/(?!/)[\w./~+=&?,:;-]*", re.ASCII)
@@ -80,6 +81,7 @@ class DirectHttpTransport:
         check_url(url)
         self._url = request_url(url, endpoint)
         self._key = key
+        self._is_patched = False
         self._way: _Connection | Session = self._connected()
 
     @property
@@ -111,13 +113,13 @@ class DirectHttpTransport:
 
         """
         key = self._key.key if isinstance(self._key, KeyFile) else self._key
+        if self._is_patched != are_sockets_patched():
+            self._replace(self._connected())
         try:
             try:
                 self._way.post(document.body, key)
             except RedirectError:
-                session = _session(self._url, is_keyed=bool(self._key))
-                session.timeout = self._way.timeout
-                self._way = session
+                self._replace(self._connected(may_be_plain=False))
                 self._way.post(document.body, key)
         except Exception as error:
             KeyRefusedError.raise_for(error, [self._key] if isinstance(self._key, KeyFile) else [])
@@ -133,11 +135,24 @@ class DirectHttpTransport:
         """Close the connection; the next event opens another one."""
         self._way.close()
 
-    def _connected(self) -> _Connection | Session:
-        is_keyed = bool(self._key)
-        return (
-            _Connection(self._url) if is_plain(self._url, is_keyed=is_keyed) else _session(self._url, is_keyed=is_keyed)
-        )
+    def _connected(self, *, may_be_plain: bool = True) -> _Connection | Session:
+        """Return a way to the URL, of modules that are not patched; not `may_be_plain`: in any case by a session."""
+        self._is_patched = are_sockets_patched()
+        module: Any = unpatched(__name__) if self._is_patched else sys.modules[__name__]
+        way: _Connection | Session = module.way_to(self._url, is_keyed=bool(self._key), may_be_plain=may_be_plain)
+        return way
+
+    def _replace(self, way: _Connection | Session) -> None:
+        way.timeout = self._way.timeout
+        self._way.close()
+        self._way = way
+
+
+def way_to(url: str, *, is_keyed: bool, may_be_plain: bool = True) -> _Connection | Session:
+    """Return the cheapest way to a URL that sends what `requests` would send."""
+    if may_be_plain and is_plain(url, is_keyed=is_keyed):
+        return _Connection(url)
+    return _session(url, is_keyed=is_keyed)
 
 
 class _HttpConnection(http.client.HTTPConnection):
