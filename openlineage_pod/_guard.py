@@ -6,7 +6,7 @@ import logging
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod._redaction import redact
+from openlineage_pod._redaction.forms import redact
 from openlineage_pod._stderr import BoundedHandler
 from openlineage_pod.settings import ConfigurationError
 

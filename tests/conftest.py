@@ -15,6 +15,7 @@ import pytest
 
 from openlineage_pod import _guard
 from openlineage_pod.delivery import prepare
+from openlineage_pod.events.secrets import SECRETS, Secrets
 from openlineage_pod.testing import Recorded, record_events
 from tests.support import options, specification
 from tests.support.constants import ROOT
@@ -99,6 +100,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in list(os.environ):
         if variable.startswith("OPENLINEAGE"):
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def _unknown_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process know no credentials of an earlier test."""
+    monkeypatch.setattr(SECRETS, "__dict__", vars(Secrets(environ=os.environ)))
 
 
 @pytest.fixture(autouse=True)

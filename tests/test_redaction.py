@@ -36,6 +36,48 @@ MASKED = {
     "Authorization: Bearer hunter2.hunter2-hunter2_hunter2": "Authorization: ***",
     "sent 'bearer hunter2hunter2'": "sent 'bearer ***'",
     "Authorization: Basic aHVudGVyMg==": "Authorization: ***",
+    "postgresql://etl:hun/ter2?x#y@warehouse/crm": "postgresql://etl:***@warehouse/crm",
+    "postgresql://etl:12/hunter2@warehouse/crm": "postgresql://etl:***@warehouse/crm",
+    "http://etl:hunter 2@proxy:3128/": "http://etl:***@proxy:3128/",
+    "'postgresql://etl:hunter'2@warehouse/crm' failed": "'postgresql://etl:***@warehouse/crm' failed",
+    "mongodb://etl:hunter2@h1:27017,h2:27017/crm": "mongodb://etl:***@h1:27017,h2:27017/crm",
+    "OPENLINEAGE_POD_INPUTS='[\"postgres://warehouse_user:hunter2...'": (
+        "OPENLINEAGE_POD_INPUTS='[\"postgres://warehouse_user:***...'"
+    ),
+    "jdbc:oracle:thin:scott/hun/ter2@//ora:1521/ORCL": "jdbc:oracle:thin:scott/***@//ora:1521/ORCL",
+    "sqlplus scott/hunter2@ora:1521/ORCL": "sqlplus scott/***@ora:1521/ORCL",
+    "jdbc:sqlserver://h:1433;password=hunter2;encrypt=true": "jdbc:sqlserver://h:1433;password=***;encrypt=true",
+    "jdbc:sqlserver://h:1433;password={hun;ter2};x=1": "jdbc:sqlserver://h:1433;password={***};x=1",
+    "no login etl:hunter2@warehouse:5432/crm": "no login etl:***@warehouse:5432/crm",
+    "AccountName=acme;AccountKey=hunter2/x+y==;Suffix=a": "AccountName=acme;AccountKey=***;Suffix=a",
+    "SharedAccessSignature=sv=2020&sig=hunter2": "SharedAccessSignature=***&sig=***",
+    "fs.azure.account.key.acme.dfs.core.windows.net=hunter2": "fs.azure.account.key.acme.dfs.core.windows.net=***",
+    "spark.hadoop.fs.s3a.secret.key=hunter2": "spark.hadoop.fs.s3a.secret.key=***",
+    "aws_access_key_id=AKIA123 aws_secret_access_key=hunter2": "aws_access_key_id=AKIA123 aws_secret_access_key=***",
+    "load --password hunter2 --limit 5": "load --password *** --limit 5",
+    "['load', '--db-token', 'hunter2']": "['load', '--db-token', '***']",
+    "load --api-key=hunter2": "load --api-key=***",
+    "mysql -u root -phunter2 crm": "mysql -u root -p*** crm",
+    "curl -u etl:hunter2 https://api": "curl -u etl:*** https://api",
+    "CREATE USER etl PASSWORD 'hunter2'": "CREATE USER etl PASSWORD '***'",
+    "ALTER USER etl IDENTIFIED BY hunter2": "ALTER USER etl IDENTIFIED BY ***",
+    "ALTER USER etl IDENTIFIED BY 'hun''ter2'": "ALTER USER etl IDENTIFIED BY '***'",
+    "COPY t FROM 's3://a' SECRET_ACCESS_KEY 'hunter2'": "COPY t FROM 's3://a' SECRET_ACCESS_KEY '***'",
+    "CREATE SECRET (TYPE S3, KEY_ID 'a', SECRET 'hunter2')": "CREATE SECRET (TYPE S3, KEY_ID 'a', SECRET '***')",
+    "host=db password=hunter2 dbname=crm": "host=db password=*** dbname=crm",
+    "self.password = 'hunter2'": "self.password = '***'",
+    "os.environ['PGPASSWORD'] = 'hunter2'": "os.environ['PGPASSWORD'] = '***'",
+    '{"password": "hun\\"ter2", "a": 1}': '{"password": "***", "a": 1}',
+    '{"password": "hunter2 and the text is cut': '{"password": "***',
+    "<password>hunter2</password>": "<password>***</password>",
+    "Set-Cookie: session=hunter2; Path=/": "Set-Cookie: ***; Path=/",
+    "-----BEGIN RSA PRIVATE KEY-----\nhunter2\nhunter2==\n-----END RSA PRIVATE KEY-----\nnext": (
+        "-----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY-----\nnext"
+    ),
+    "-----BEGIN PRIVATE KEY-----\nhunter2hunter2\nhunter2=": "-----BEGIN PRIVATE KEY-----***",
+    "got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJodW50ZXIyIn0.hunter2-x of it": "got *** of it",
+    "https://hooks.slack.com/services/T000/B000/hunter2hunter2": "https://hooks.slack.com/services/***",
+    "ghp_hunter2hunter2hunter2hunter2hunter2 is revoked": "*** is revoked",
 }
 
 
@@ -75,6 +117,24 @@ def test_the_whole_credential(text: str) -> None:
         "2026-11-21T08:02:34.560942+00:00",
         "a = 1; key: value; author=Ada",
         "ratio 3:4 at 10:30, user@example.com",
+        "mailto:ada@example.com, contact:ada@example.com",
+        "https://api:8443/users?email=ada@example.com",
+        "s3://bucket/key=value/part",
+        "s3://lake/token=1/part",
+        "at 12:30@noon, 12:30@host",
+        "registry:5000/acme/etl:1.2@sha256:0123456789abcdef",
+        "bigquery:acme.crm.accounts@1699999999",
+        "max_tokens=512, token_count: 5, tokens: 12",
+        "postgres://[::1]:5432/crm, http://${HOST}:${PORT}/x, http://host:port",
+        "SELECT a.token FROM a JOIN b ON a.token = b.token AND a.password=b.password",
+        'INSERT INTO crm.sessions ("token", "name") VALUES (1, 2)',
+        "def connect(password: str, token: str = None): connect(password=password, token=self.token)",
+        "unexpected token 'x', no function of signature 'f(int)', secret 'db-creds' not found, KeyError: 'password'",
+        "the option --password is required; usage: load [--password PASSWORD] [--token TOKEN]",
+        "/etc/passwd: Permission denied, /run/secrets/db.password: No such file",
+        "PWD=/app, password=None, token: null",
+        "AKIAIOSFODNN7EXAMPLE, aws_access_key_id=AKIAIOSFODNN7EXAMPLE",
+        'File "/app/job.py", line 3, in <module>',
         "",
     ],
 )
@@ -106,12 +166,13 @@ def test_line_after_a_colon() -> None:
 
 
 def test_configured_secrets_everywhere() -> None:
-    """The configured keys are masked wherever they stand, whatever is in them, and also without the patterns."""
-    subject = Secrets(["k3y+(with)[signs].*", "longer-k3y+(with)[signs].*"], patterns=False)
+    """The configured keys are masked wherever they stand, whatever is in them, and also without the forms."""
+    subject = Secrets(["k3y+(with)[signs].*", "longer-k3y+(with)[signs].*"])
     assert subject.text("path/k3y+(with)[signs].*/x") == "path/***/x"
     assert subject.text("xlonger-k3y+(with)[signs].*x") == "x***x"
     assert Secrets(["key-1", "key-1-of-mine"]).text("key-1-of-mine") == "***"
-    assert subject.text("password=other") == "password=other"
+    texts = {"a": "password=other", "b": "with k3y+(with)[signs].*"}
+    assert subject.document(texts, by_form=False) == {"a": "password=other", "b": "with ***"}
 
 
 def test_secrets_too_short_to_be_some() -> None:
@@ -122,13 +183,13 @@ def test_secrets_too_short_to_be_some() -> None:
 def test_document() -> None:
     """In a document every text is masked at any depth; numbers, keys and what is no text stay."""
     document = {
-        "name": "redis://:hunter2@cache",
+        "cache": "redis://:hunter2@cache",
         "lists": [["token=hunter2", 1, None, True, 1.5], {"deep": {"deeper": "pwd=hunter2"}}],
         "password": None,
         "fields": [{"name": "password", "type": "text"}, {"name": "token", "type": "text"}],
     }
     assert Secrets().document(document) == {
-        "name": "redis://:***@cache",
+        "cache": "redis://:***@cache",
         "lists": [["token=***", 1, None, True, 1.5], {"deep": {"deeper": "pwd=***"}}],
         "password": None,
         "fields": [{"name": "password", "type": "text"}, {"name": "token", "type": "text"}],
@@ -173,10 +234,28 @@ def test_any_document(document: Any) -> None:
 @given(st.text(), st.text())
 def test_configured_secret_in_any_text(before: str, after: str) -> None:
     """No text around a configured key keeps it from being masked."""
-    assert SECRET not in Secrets([SECRET], patterns=False).text(f"{before}{SECRET}{after}").replace("***", "\0")
+    assert SECRET not in Secrets([SECRET]).text(f"{before}{SECRET}{after}").replace("***", "\0")
 
 
-REPEATED = ["a", "x-", " ", "password ", "token=", "token \t", "://", "://a:", "://a:b@", "bearer ", "basic a", "'\""]
+REPEATED = [
+    *("password='", 'password="\\', "password=''", "password={},", "token=,", "password --", "--password ", "<token>"),
+    *("mysql -p", "curl -u ", "sshpass -p ", "redis-cli -a ", "-pass pass:", "identified by ", "password ('", "a '"),
+    *("-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----A\n", "eyJaaaaaaaa.", "eyJ", "ghp_", "xoxb-", "sk-"),
+    *("a:b@", "a:aaa", "a/b@", "jdbc:oracle:thin:a/", "postgres://a:1/", "://a:b'", "https://aaaaaaaaaaaaaaaaaaaa1"),
+    *("x=y;", "key.", "@", 'password=\\\\"'),
+    "a",
+    "x-",
+    " ",
+    "password ",
+    "token=",
+    "token \t",
+    "://",
+    "://a:",
+    "://a:b@",
+    "bearer ",
+    "basic a",
+    "'\"",
+]
 GLUED = ["token", "secret-", "api_key", "signature"]
 
 

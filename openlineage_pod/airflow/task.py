@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from openlineage_pod._guard import logger
 from openlineage_pod.datasets.dataset import dataset
 from openlineage_pod.events.document import json_ready
-from openlineage_pod.events.secrets import Secrets
+from openlineage_pod.events.secrets import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +163,7 @@ def declared_dataset(declared: Any, side: str) -> Any:
     if not entry["namespace"]:
         return None
     # Everybody who can see the task's rendered fields or the pod's specification can read it.
-    return Secrets().document(json_ready(entry))
+    return SECRETS.document(json_ready(entry))
 
 
 def _source(declared: Any, uri: str | None) -> Any:

@@ -26,7 +26,7 @@ from openlineage_pod.datasets.dataset import dataset
 from openlineage_pod.delivery.delivery import Delivery
 from openlineage_pod.delivery.transports.base import NOT_CONFIGURED
 from openlineage_pod.delivery.transports.connect import connect
-from openlineage_pod.events.secrets import Secrets
+from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Runtime:
         problems: Iterable[str] = (),
         connect: Connect = connect,
     ) -> None:
+        SECRETS.learn(settings.environ)
         self.settings = settings
         self.parent = parent
         self._connect = connect
@@ -136,7 +137,8 @@ def _check(settings: Settings, problems: list[str], connect: Connect) -> None:
 
 def configuration_error(settings: Settings, problems: Iterable[str]) -> ConfigurationError:
     """Return what strict mode raises for these problems, without credentials."""
-    return ConfigurationError(Secrets.from_env(settings.environ).text("\n".join(problems)))
+    SECRETS.read(settings.environ)
+    return ConfigurationError(SECRETS.text("\n".join(problems)))
 
 
 def _is_multiprocessing_child() -> bool:

@@ -24,7 +24,7 @@ from openlineage_pod.delivery.retry import RetryPolicy
 from openlineage_pod.delivery.run_queue import RunQueue
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.delivery.worker import Workers
-from openlineage_pod.events.secrets import Secrets
+from openlineage_pod.events.secrets import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,16 +48,15 @@ class Delivery:
 
     def __init__(self, settings: Settings, connect: Callable[[Mapping[str, str]], Transport | None] = connect) -> None:
         self._settings = settings
-        secrets = Secrets(patterns=settings.redact)
         self._retry = RetryPolicy()
         self._ledger = Ledger()
         self._keeper = Keeper(settings, self._ledger)
         queue = RunQueue()
-        self._preparer = Preparer(settings, secrets, self._ledger, self._keeper, queue)
+        self._preparer = Preparer(settings, SECRETS, self._ledger, self._keeper, queue)
         self._workers = Workers(
             settings,
             connect,
-            secrets=secrets,
+            secrets=SECRETS,
             ledger=self._ledger,
             keeper=self._keeper,
             preparer=self._preparer,

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from openlineage_pod._guard import guarded, logger, mask_log_lines
+from openlineage_pod._guard import guarded, logger
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod._threads import Event as ThreadEvent
@@ -174,7 +174,6 @@ class Preparer:
     def _get_ready(self) -> None:
         with guarded("read the configured keys"):
             self._secrets.read(self._settings.environ)
-            mask_log_lines(self._secrets.log_line)
         if self._settings.spool_dir:
             with guarded("open the spool"):
                 spool = self._keeper.open_spool(self._settings.spool_dir)
@@ -210,7 +209,7 @@ class Preparer:
         # First cut, which bounds the time that masking takes: a regular expression holds the interpreter.
         fields, document = self._within_limit(to_document(draft))
         # Last the namespaces: no later step may put a character into them that takes a backend down.
-        clean, warnings = clean_namespaces(self._secrets.document(fields))
+        clean, warnings = clean_namespaces(self._secrets.document(fields, by_form=self._settings.redact))
         for warning in warnings:
             self._warn_once(f"job {draft.job_name}: {warning}")
         return document if clean == fields else self._within_limit(clean)[1]  # it may have become longer

@@ -19,7 +19,7 @@ from openlineage_pod.delivery.retry import RetryPolicy
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
 from openlineage_pod.delivery.transports.connect import connect
-from openlineage_pod.events.secrets import Secrets
+from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals])
         raise ConfigurationError(NOT_CONFIGURED)
     spool = Spool(path, settings.spool_max_bytes)
     spool.relay_only()
-    worker = _Relay(spool, transport.emit, settings)
+    worker = _Relay(spool, transport.emit, last_resort=settings.last_resort)
     thread = start_thread(worker.run, "relay")
     signal.sigwait(stop_signals)
     end = time.monotonic() + settings.grace_period - min(_EXIT_RESERVE, settings.grace_period / 2)
@@ -81,11 +81,10 @@ def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals])
 
 
 class _Relay:
-    def __init__(self, spool: Spool, emit: Callable[[Document], None], settings: Settings) -> None:
+    def __init__(self, spool: Spool, emit: Callable[[Document], None], *, last_resort: bool) -> None:
         self._spool = spool
         self._emit = emit
-        self._secrets = Secrets.from_env(settings.environ, patterns=settings.redact)
-        self._last_resort = settings.last_resort
+        self._last_resort = last_resort
         self._retry = RetryPolicy()
         self._end = math.inf
         self._stopping = threading.Event()
@@ -120,7 +119,7 @@ class _Relay:
                 self._spool,
                 entries or [],
                 self._deliver,
-                self._secrets,
+                SECRETS,
                 self._stopping.is_set,
                 last_resort=self._last_resort,
             )
@@ -128,7 +127,7 @@ class _Relay:
             self._is_failing = False
         elif not self._is_failing:  # one line per outage
             self._is_failing = True
-            logger.warning("events wait in %s: %s", self._spool.path, describe(failure, self._secrets))
+            logger.warning("events wait in %s: %s", self._spool.path, describe(failure, SECRETS))
         return entries is not None
 
     def _deliver(self, document: Document) -> None:

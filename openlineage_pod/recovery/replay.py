@@ -15,7 +15,7 @@ from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import Document
 from openlineage_pod.events.namespaces import clean_namespaces
-from openlineage_pod.events.secrets import Secrets
+from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.recovery.log_files import open_log
 from openlineage_pod.recovery.log_lines import events_in
 from openlineage_pod.settings import Settings
@@ -122,7 +122,6 @@ def replay(
 
 def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> tuple[set[str], int, int]:
     """Deliver in order; return the identities of the sent events, and how many were rejected and are left."""
-    secrets = Secrets.from_env(environ)
     transport = connect(environ) if events else None
     if events and transport is None:
         print(NOT_CONFIGURED, file=err)
@@ -141,7 +140,7 @@ def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> t
         try:
             _attempt(retry, transport, event, budget)
         except Exception as error:
-            reason = describe(error, secrets)
+            reason = describe(error, SECRETS)
             if is_transient(error) or is_key_refused(error):
                 budget = 0 if is_transient(error) else budget
                 behind.add(run_id)

@@ -38,6 +38,7 @@ from openlineage_pod.delivery.transports.exchange import UnreachableError
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.delivery.transports.leg import Leg, OwnLeg, QueuedLeg, TransformLeg
 from openlineage_pod.delivery.transports.session import BoundedSession
+from openlineage_pod.events.secrets import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +90,7 @@ class _HttpLeg(Leg):
         _without_retries(transport)
         if isinstance(config.auth, ApiKeyTokenProvider):
             config.auth.api_key = key_of("openlineage-python's configuration (apiKey)", config.auth.api_key or "")
+        _learn_bearer(config.auth)
         is_keyed = type(config.auth) is not TokenProvider or bool(config.custom_headers)
         self._session = transport.session = BoundedSession(is_keyed=is_keyed)
 
@@ -137,6 +139,20 @@ class _HttpLeg(Leg):
         further = HttpTransport(self.inner.config)
         further.name = self.name
         return _HttpLeg(further)
+
+
+def _learn_bearer(auth: Any) -> None:
+    """Have whatever a token provider gives known as a credential, before a backend can quote it."""
+    if "get_bearer" in getattr(auth, "__dict__", {"get_bearer"}):
+        return
+    get_bearer = auth.get_bearer
+
+    def learned() -> str | None:
+        bearer: str | None = get_bearer()
+        SECRETS.add([bearer] if bearer else [])
+        return bearer
+
+    auth.get_bearer = learned
 
 
 def _without_retries(transport: Any) -> None:

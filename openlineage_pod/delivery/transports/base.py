@@ -82,7 +82,8 @@ def describe(error: BaseException, secrets: Secrets) -> str:
     """Return in one line what failed, with the backend's answer where there is one, and without any credential."""
     text = f"{type(error).__name__}: {error}"
     if answer := getattr(getattr(error, "response", None), "text", ""):
-        text = f"{text}: {answer[:_MAX_QUOTED_ANSWER]}"
+        # Masked before it is cut: half of a credential is not recognised.
+        text = f"{text}: {secrets.text(answer[:_MAX_MESSAGE])[:_MAX_QUOTED_ANSWER]}"
     return one_line(secrets.text(text[:_MAX_MESSAGE]))[:_MAX_DESCRIPTION]
 
 

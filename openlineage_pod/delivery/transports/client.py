@@ -30,7 +30,7 @@ from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.delivery.transports.leg import close_leg
 from openlineage_pod.delivery.transports.typed_event import to_run_event
 from openlineage_pod.events.regular_file import ForeignFileError, read_regular
-from openlineage_pod.events.secrets import Secrets
+from openlineage_pod.events.secrets import SECRETS, Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -187,7 +187,7 @@ class _Client(OpenLineageClient):
 
 def _new_client(environ: Mapping[str, str]) -> _Client | None:
     """Return the client that is configured, or None if no transport is."""
-    with _discreet_loggers(Secrets.from_env(environ)), _unchanged_environment():
+    with _discreet_loggers(SECRETS), _unchanged_environment():
         # Given a transport, the client builds none itself; the real one takes its place below.
         client = _Client(transport=NoopTransport(NoopConfig()))
         config = _without_async(_with_url(client.config.transport or {}, environ))

@@ -12,7 +12,7 @@ from openlineage_pod._fork import importing
 from openlineage_pod.delivery.transports.address import key_of
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.key_file import KeyFile
-from openlineage_pod.events.secrets import Secrets
+from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.settings import ConfigurationError, unrendered
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def connect(environ: Mapping[str, str]) -> Transport | None:
         ConfigurationError: No transport can be built from the configuration; the message names the variables.
 
     """
+    SECRETS.read(environ)
     names = (*environment.TRANSPORT, *(name for name in environ if name.startswith(environment.CLIENT_PREFIX)))
     if templates := unrendered(environ, names):
         raise ConfigurationError(f"{'; '.join(templates.values())}. Example: OPENLINEAGE_URL=http://marquez:5000")
@@ -45,7 +46,7 @@ def connect(environ: Mapping[str, str]) -> Transport | None:
     except Exception as error:
         raise ConfigurationError(
             f"no OpenLineage transport can be built from {_variables(environ)}: "
-            f"{describe(error, Secrets.from_env(environ))}. "
+            f"{describe(error, SECRETS)}. "
             "Example: OPENLINEAGE_URL=http://marquez:5000"
         ) from None  # the cause may quote a credential
 

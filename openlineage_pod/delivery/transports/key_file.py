@@ -9,6 +9,7 @@ from openlineage_pod._guard import logger
 from openlineage_pod.delivery.transports.address import clean_key
 from openlineage_pod.delivery.transports.answer import status_of
 from openlineage_pod.events.regular_file import read_regular
+from openlineage_pod.events.secrets import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +41,9 @@ class KeyFile:
             version = (status.st_mtime_ns, status.st_ino, status.st_size)
             if version != self._version:
                 # A pipe would wait for a writer, and a device might never end.
-                key = clean_key(read_regular(self.path, _MAX_KEY_BYTES, follow=True).decode())
+                text = read_regular(self.path, _MAX_KEY_BYTES, follow=True).decode()
+                SECRETS.add([text])  # before any request uses it: the backend may quote it
+                key = clean_key(text)
                 self._key, self._fault, self._version = "" if key.fault else key.value, key.fault, version
             fault = self._fault or "is empty"
         except (OSError, ValueError) as error:
