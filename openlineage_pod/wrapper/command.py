@@ -6,13 +6,14 @@ The command waits for what this module imports. A thread imports everything else
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._threads import start_thread
-from openlineage_pod.wrapper.plan import make_plan
+from openlineage_pod.wrapper.plan import inherited_environment, make_plan
 from openlineage_pod.wrapper.supervisor import Supervisor, block_signals
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def run_command(command: Sequence[str], options: RunOptions) -> int:
         to_group=options.signal_group,
         kill_after=options.kill_after,
     )
-    ended = supervisor.start()
+    try:
+        ended = supervisor.start()
+    except BlockingIOError:
+        ended = _run_in_place(supervisor, plan)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     reporter = BackgroundReporter(plan, options)
     if ended is None:
@@ -65,8 +69,21 @@ def run_command(command: Sequence[str], options: RunOptions) -> int:
     return ended.code
 
 
+def _run_in_place(supervisor: Supervisor, plan: Plan) -> Ended:
+    """Leave this process to the command, because there may be no other; return only if it cannot be started."""
+    _print_error(
+        "the kernel allows no further process (ulimit -u, or the pids limit of the container); "
+        "the command runs in the place of openlineage-pod, and its run is not reported"
+    )
+    _remove(plan.metadata_file)
+    return supervisor.replace_process(inherited_environment())
+
+
 class BackgroundReporter:
     """Makes the reporter of a command in a thread, and passes on to it what happens to the command.
+
+    Where the container may have only a few processes, the reporter is made when the command has ended, or half the
+    grace period after SIGTERM: its threads could take the processes that the command needs.
 
     Args:
         plan: what was decided before the command was spawned.
@@ -82,10 +99,17 @@ class BackgroundReporter:
         self._plan = plan
         self._options = options
         self._thread: Thread | None = None
-        try:
-            self._thread = start_thread(self._make, "reporter")
-        except RuntimeError:  # the container may have no more threads
-            self._make()
+        self._is_started = False
+        if not plan.has_few_processes:
+            self._start()
+
+    def _start(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            try:
+                self._thread = start_thread(self._make, "reporter")
+            except RuntimeError:  # the container may have no more threads
+                self._make()
 
     def wait_until_made(self, timeout: float | None = None) -> None:
         """Wait until the reporter is made, or cannot be made."""
@@ -99,6 +123,15 @@ class BackgroundReporter:
     def on_stop_signal(self, number: int, supervisor: Supervisor, since: float | None = None) -> None:
         """Tell the reporter that the command was asked to stop. Never waits: the next signal may come at once."""
         since = since or time.monotonic()
+        if not self._is_started:
+            if number == signal.SIGTERM:  # a SIGKILL follows only a SIGTERM
+
+                def start() -> None:
+                    self._start()
+                    self.on_stop_signal(number, supervisor, since)
+
+                supervisor.call_at(since + self._plan.settings.grace_period / 2, start)
+            return
         is_making = self._is_making  # asked first: the thread may finish between the two questions
         if self.reporter is not None:
             self.reporter.on_stop_signal(number, supervisor, since)
@@ -109,14 +142,13 @@ class BackgroundReporter:
         """Report how the command ended, within the flush timeout, and remove the metadata file."""
         flush_timeout = self._plan.settings.flush_timeout
         deadline = time.monotonic() + flush_timeout
+        self._start()
         self.wait_until_made(max(_MIN_IMPORT_TIME, flush_timeout))
         if self.reporter is not None:
             self.reporter.end(ended, deadline)
         elif self._is_making:
             _print_error("the run of the command is not reported: the imports for it take too long")
-        if self._plan.metadata_file:
-            with suppress(OSError):
-                os.unlink(self._plan.metadata_file)
+        _remove(self._plan.metadata_file)
 
     def _make(self) -> None:
         try:
@@ -127,6 +159,12 @@ class BackgroundReporter:
             _print_error(f"the run of the command is not reported ({type(error).__name__}: {error})")
 
 
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        if path:
+            os.unlink(path)
+
+
 def _print_error(message: str) -> None:
     """Write a line to stderr from a thread, because the pipe may be full. Imports nothing: an import may be stuck."""
 
@@ -134,5 +172,12 @@ def _print_error(message: str) -> None:
         with suppress(OSError):
             os.write(2, f"openlineage-pod: {message}\n".encode("utf-8", "backslashreplace"))
 
-    with suppress(RuntimeError):
+    try:
         start_thread(write, "error").join(0.2)
+    except RuntimeError:  # there may be no more threads
+        import select
+
+        waiting = select.poll()
+        waiting.register(2, select.POLLOUT)
+        if waiting.poll(0):
+            write()

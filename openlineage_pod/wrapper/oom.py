@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from openlineage_pod.wrapper.control_group import control_files
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -18,21 +20,8 @@ def count_oom_kills(files: Iterable[str] | None = None) -> int | None:
         files: that may hold the count, in the order of preference; default: the kernel's.
 
     """
-    for path in _memory_files() if files is None else files:
+    for path in control_files("memory", "memory.events", "memory.oom_control") if files is None else files:
         with suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
             counts = dict(line.split() for line in file)
             return int(counts["oom_kill"]) if "oom_kill" in counts else None
     return None
-
-
-def _memory_files() -> Iterable[str]:
-    # /proc names the group. In a container it may be the root of what is mounted: the last two paths.
-    with suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as file:
-        for line in file:
-            _, controllers, group = line.strip().split(":", 2)
-            if not controllers:
-                yield f"/sys/fs/cgroup{group.rstrip('/')}/memory.events"
-            elif "memory" in controllers.split(","):
-                yield f"/sys/fs/cgroup/memory{group.rstrip('/')}/memory.oom_control"
-    yield "/sys/fs/cgroup/memory.events"
-    yield "/sys/fs/cgroup/memory/memory.oom_control"

@@ -17,6 +17,7 @@ from openlineage_pod.events.facets import job_type
 from openlineage_pod.settings import ConfigurationError, Settings
 from openlineage_pod.wrapper.metadata_file import make_metadata_file
 from openlineage_pod.wrapper.oom import count_oom_kills
+from openlineage_pod.wrapper.process_limit import has_few_processes
 from openlineage_pod.wrapper.program import Program, program_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from openlineage_pod.core.parent import ParentContext
     from openlineage_pod.core.runtime import Runtime
 
-__all__ = ["Plan", "RunOptions", "make_plan"]
+__all__ = ["Plan", "RunOptions", "inherited_environment", "make_plan"]
 
 
 class RunOptions(NamedTuple):
@@ -68,6 +69,7 @@ class Plan(NamedTuple):
         problems: One sentence for each name that cannot be used.
         metadata_file: The path of the metadata file; empty if there is none.
         oom_kills: The kernel's count before the command; None if unknown.
+        has_few_processes: Whether the command may need every process that the kernel allows.
         error: What went wrong in the making of the plan.
 
     """
@@ -83,6 +85,7 @@ class Plan(NamedTuple):
     problems: Sequence[str] = ()
     metadata_file: str = ""
     oom_kills: int | None = None
+    has_few_processes: bool = False
     error: Exception | None = None
 
 
@@ -93,7 +96,7 @@ def make_plan(command: Sequence[str], options: RunOptions) -> Plan:
         ConfigurationError: In strict mode, for the first problem of the configuration.
 
     """
-    plan = Plan([_inherited_environment()], (time.time(), time.monotonic()))
+    plan = Plan([inherited_environment()], (time.time(), time.monotonic()))
     try:
         return _complete(plan._replace(program=program_of(command)), options)
     except ConfigurationError:
@@ -129,7 +132,11 @@ def _complete(plan: Plan, options: RunOptions) -> Plan:
     inherited.pop(environment.REPORT, None)  # the file of a wrapper around this one
     environ = identity.as_parent(job_type("COMMAND")).child_env(inherited)
     plan = plan._replace(
-        environs=[environ, without_own(inherited)], identity=identity, problems=problems, oom_kills=count_oom_kills()
+        environs=[environ, without_own(inherited)],
+        identity=identity,
+        problems=problems,
+        oom_kills=count_oom_kills(),
+        has_few_processes=has_few_processes(),
     )
     metadata_file = make_metadata_file()
     if metadata_file:
@@ -137,7 +144,7 @@ def _complete(plan: Plan, options: RunOptions) -> Plan:
     return plan._replace(metadata_file=metadata_file)
 
 
-def _inherited_environment() -> dict[str, str]:
+def inherited_environment() -> dict[str, str]:
     """Return the environment that this process was started with."""
     environ = dict(os.environ)
     environ.pop("", None)  # posix_spawn refuses it

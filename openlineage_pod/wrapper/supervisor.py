@@ -26,6 +26,8 @@ _OWN_FAULTS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS", "SI
 _WAITED = signal.valid_signals() - {getattr(signal, name) for name in (*_OWN_FAULTS, "SIGKILL", "SIGSTOP")}
 # si_code in the siginfo of a signal that the kernel sends, for example for Ctrl-C on a terminal.
 _SI_KERNEL = 128
+# The command would inherit that.
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 _PR_SET_CHILD_SUBREAPER = 36
 # The exit codes of a shell for a command that it cannot execute, and for one that it cannot find.
 _CANNOT_EXECUTE, _NOT_FOUND = 126, 127
@@ -89,19 +91,40 @@ class Supervisor:
         self._timers: list[tuple[float, Callable[[], None]]] = []
 
     def start(self) -> Ended | None:
-        """Spawn the command; return None if it runs now, else an end that says why it could not be started."""
-        try:
-            self._pid = self._spawn(self._command)
-        except ValueError:  # an empty name
-            return Ended(_NOT_FOUND, error=f"{self._command[0]}: {os.strerror(errno.ENOENT)}")
-        except OSError as error:
-            code = _NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _CANNOT_EXECUTE
-            return Ended(code, error=f"{self._command[0]}: {os.strerror(error.errno or 0)}")
+        """Spawn the command; return None if it runs now, else an end that says why it could not be started.
+
+        Raises:
+            BlockingIOError: There may be no further process, now.
+
+        """
+        ended = self._launch(self._spawn)
+        if ended is not None:
+            return ended
         if self._hand_over_terminal():
             # The command may have read the terminal before it was in the foreground: then the kernel stopped it.
             self.forward_signal(signal.SIGCONT)
         if os.getpid() != 1:
             _become_subreaper()
+        return None
+
+    def replace_process(self, environ: Mapping[str, str]) -> Ended:
+        """Run the command in the place of this process; return only if it cannot be started."""
+        self._environs = [environ]
+        for number in _IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        return self._launch(self._replace) or Ended(_CANNOT_EXECUTE)
+
+    def _launch(self, launch: Callable[[list[str], Mapping[str, str]], int]) -> Ended | None:
+        try:
+            self._pid = self._started(self._command, launch)
+        except BlockingIOError:
+            raise
+        except ValueError:  # an empty name
+            return Ended(_NOT_FOUND, error=f"{self._command[0]}: {os.strerror(errno.ENOENT)}")
+        except OSError as error:
+            code = _NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _CANNOT_EXECUTE
+            return Ended(code, error=f"{self._command[0]}: {os.strerror(error.errno or 0)}")
         return None
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> None:
@@ -128,29 +151,34 @@ class Supervisor:
         code = os.WEXITSTATUS(self._status) if killed_by is None else 128 + killed_by
         return Ended(code, self._stopped_by or self._interrupted_by(killed_by), killed_by=killed_by)
 
-    def _spawn(self, command: list[str]) -> int:
+    def _spawn(self, command: list[str], environ: Mapping[str, str]) -> int:
         group = {"setpgroup": 0} if self._to_group else {}
+        return os.posix_spawnp(
+            command[0],
+            command,
+            environ,
+            setsigmask=self._mask,
+            setsigdef=_IGNORED_BY_PYTHON,
+            **group,  # type: ignore[arg-type]
+        )
+
+    @staticmethod
+    def _replace(command: list[str], environ: Mapping[str, str]) -> int:
+        os.execvpe(command[0], command, environ)  # noqa: S606  no shell, as the command was given
+
+    def _started(self, command: list[str], launch: Callable[[list[str], Mapping[str, str]], int]) -> int:
         try:
-            # Python ignores these two signals, and the command would inherit that.
-            defaults = (signal.SIGPIPE, signal.SIGXFSZ)
-            return os.posix_spawnp(
-                command[0],
-                command,
-                self._environs[0],
-                setsigmask=self._mask,
-                setsigdef=defaults,
-                **group,  # type: ignore[arg-type]
-            )
+            return launch(command, self._environs[0])
         except OSError as error:
             if error.errno == errno.E2BIG and self._environs[1:]:
                 del self._environs[0]
-                return self._spawn(command)
+                return self._started(command, launch)
             # A script without a #! line; execvp(3) and every shell do the same.
             if error.errno != errno.ENOEXEC or command[0] == "/bin/sh":
                 raise
             import shutil
 
-            return self._spawn(["/bin/sh", shutil.which(command[0]) or command[0], *command[1:]])
+            return self._started(["/bin/sh", shutil.which(command[0]) or command[0], *command[1:]], launch)
 
     def _hand_over_terminal(self) -> bool:
         """Put the command's own process group, if it has one, into the foreground, so that it can read the terminal.
