@@ -61,8 +61,8 @@ def _receivers() -> subprocess.Popen[str]:
 class Receiver:
     """A backend of `receiver.py`, running."""
 
-    def __init__(self) -> None:
-        self.port = int(self._command("start"))
+    def __init__(self, port: int | None = None) -> None:
+        self.port = int(self._command(f"start {port}" if port else "start"))
         self._seen = 0
         self._control("GET", "/control/ready")
 

@@ -1,8 +1,8 @@
 """OpenLineage backends for tests, in a process of their own on the loopback, whose answers a test scripts.
 
 The process reads commands from its standard input, one a line, and answers each with a line. `start` starts a backend
-on a free port, which is the answer; `stop 12345` stops the one on that port. It ends, with all backends, when its
-standard input is closed, so it cannot outlive the test process.
+on a free port, which is the answer, and `start 12345` on that port; `stop 12345` stops the one on that port. It ends,
+with all backends, when its standard input is closed, so it cannot outlive the test process.
 
 A backend talks to its test below `/control/`:
 
@@ -69,8 +69,8 @@ class _Receiver(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.changed = threading.Condition()
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
@@ -219,8 +219,8 @@ def main() -> None:
     """Serve until the standard input is closed."""
     receivers: dict[str, _Receiver] = {}
     while words := sys.stdin.readline().split():
-        if words == ["start"]:
-            receiver = _Receiver()
+        if words[0] == "start":
+            receiver = _Receiver(*map(int, words[1:]))
             port = str(receiver.server_port)
             receivers[port] = receiver
             threading.Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

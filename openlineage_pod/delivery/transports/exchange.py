@@ -18,7 +18,7 @@ _MIN_WAIT = 0.001
 # The first bytes of a TLS alert: what a server that speaks TLS answers to plain HTTP.
 _TLS_ALERT = r"\x15\x03"
 _HINTS = {
-    "CERTIFICATE_VERIFY_FAILED": "; to trust a private authority set REQUESTS_CA_BUNDLE to its certificates",
+    "CERTIFICATE_VERIFY_FAILED": "; REQUESTS_CA_BUNDLE or SSL_CERT_FILE names the certificates of a private authority",
     "WRONG_VERSION_NUMBER": "; the server does not speak TLS: is it http:// instead of https://?",
     "TLS CA certificate bundle": "; see REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE",
     "RECORD_LAYER_FAILURE": "; the server does not speak TLS: is it http:// instead of https://?",
@@ -138,7 +138,7 @@ def unreachable(error: BaseException, exchange: Exchange, where: str) -> Unreach
     cause = _innermost(error)
     phase = exchange.phase or f"sending to {where}"
     if type(cause).__name__ == "SSLError" or "SSL:" in str(cause):
-        phase = phase.replace("waiting for the answer of", "TLS handshake with")
+        phase = phase if phase.startswith("TLS") else f"TLS handshake with {where}"
     if isinstance(cause, TimeoutError):
         reason = exchange.reason_of_timeout if cause.errno is None else str(cause.strerror)
     elif isinstance(cause, (ConnectionResetError, BrokenPipeError)):
@@ -156,7 +156,7 @@ def _innermost(error: BaseException) -> BaseException:
     seen: list[BaseException] = []
     while error not in seen:
         seen.append(error)
-        if not type(error).__module__.startswith(("requests", "urllib3")):
+        if not {"requests", "urllib3"} & set(type(error).__module__.split(".")):
             break
         inner = [getattr(error, "reason", None), getattr(error, "original_error", None), *error.args]
         inner += [error.__cause__, error.__context__]

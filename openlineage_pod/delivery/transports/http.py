@@ -40,6 +40,7 @@ from openlineage_pod.delivery.transports.exchange import (
     unreachable,
 )
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
+from openlineage_pod.delivery.transports.trust import ca_bundle, further_authorities
 from openlineage_pod.delivery.transports.unpatched import are_sockets_patched, unpatched
 from openlineage_pod.events.facets import __version__
 
@@ -197,7 +198,7 @@ class _Connection:
         self._target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         host = parts.hostname or ""
         self._connection = (
-            _HttpsConnection(host, parts.port, _tls_context(_ca_bundle()))
+            _HttpsConnection(host, parts.port, _tls_context(ca_bundle()))
             if parts.scheme == "https"
             else _HttpConnection(host, parts.port)
         )
@@ -266,11 +267,6 @@ class _Connection:
         return Answer(answer.status, answer.reason, answer.headers, content.decode("utf-8", "replace"))
 
 
-def _ca_bundle() -> str | None:
-    """Return the trusted certificates that the environment names, by the variables that `requests` reads."""
-    return os.environ.get(environment.REQUESTS_CA_BUNDLE) or os.environ.get(environment.CURL_CA_BUNDLE) or None
-
-
 @cache  # it takes 20 ms, and several connections may share it
 def _tls_context(bundle: str | None) -> ssl.SSLContext:
     if bundle is None:
@@ -281,6 +277,8 @@ def _tls_context(bundle: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(
         cafile=None if is_directory else bundle, capath=bundle if is_directory else None
     )
+    if further := further_authorities():
+        context.load_verify_locations(**further)
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -311,5 +309,5 @@ def is_plain(url: str, *, is_keyed: bool = False) -> bool:
         and not has_proxy
         and sys.platform != "darwin"  # there, the system has proxies as well
         and (is_keyed or not any(os.path.exists(os.path.expanduser(path)) for path in netrc))
-        and os.path.exists(_ca_bundle() or "/")
+        and os.path.exists(ca_bundle() or "/")
     )

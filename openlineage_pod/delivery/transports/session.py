@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import netrc  # noqa: F401  requests imports it for its first request: a fork in the middle of that would hang the child
 import re
+import ssl
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from openlineage_pod.delivery.transports.exchange import (
     open_socket,
     unreachable,
 )
+from openlineage_pod.delivery.transports.trust import further_authorities
 
 if TYPE_CHECKING:
     import http.client
@@ -258,14 +260,25 @@ class _Adapter(HTTPAdapter):
     """An adapter whose connections keep the deadline of the exchange."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
+        super().init_poolmanager(*args, **{**options, **_trust()})
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **options)
+        manager = super().proxy_manager_for(proxy, **{**options, **_trust()})
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _POOLS
         return manager
+
+
+def _trust() -> dict[str, ssl.SSLContext]:
+    """Return the option of a pool that adds authorities to those of requests."""
+    further = further_authorities()
+    if not further:
+        return {}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # urllib3 does that itself, unless nobody wants the certificate to be verified
+    context.load_verify_locations(**further)
+    return {"ssl_context": context}
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
