@@ -132,12 +132,17 @@ def _misspelled(environ: Mapping[str, str]) -> list[str]:
     suspects = [
         name
         for name in environ
-        if "LIN" in name.upper()
+        if _is_about_openlineage(name)
         and name not in environment.KNOWN
         and not name.startswith(environment.CLIENT_PREFIX)
         and not _is_service_link(name)
     ]
     return [problem for name in sorted(suspects) if (problem := _hint(name))]
+
+
+def _is_about_openlineage(name: str) -> bool:
+    letters = name.upper().replace("_", "").replace("-", "")
+    return "LINEAGE" in letters or "OPENLI" in letters
 
 
 def _is_service_link(name: str) -> bool:

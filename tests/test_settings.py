@@ -164,6 +164,8 @@ def test_unknown_variable_of_ours() -> None:
         "OPENLINEAGE",
         "ONLINE_URL",
         "BASELINE_NAMESPACE",
+        "AIRFLOW__OPENLINEAGE__NAMESPACE",
+        "spark.openlineage.url",
     ],
 )
 def test_variables_of_others(name: str) -> None:

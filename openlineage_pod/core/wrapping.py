@@ -60,9 +60,10 @@ class _CallableWrapper(partial[Any]):
     __wrapped__: Any
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        wrapped = self.__wrapped__
-        binds = hasattr(type(wrapped), "__get__") and not isinstance(wrapped, MethodType)
-        return MethodType(self, instance) if binds and instance is not None else self
+        bind = getattr(type(self.__wrapped__), "__get__", None)
+        if instance is None or bind is None or bind(self.__wrapped__, instance, owner) is self.__wrapped__:
+            return self
+        return MethodType(self, instance)
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the callable, such as `cache_clear` of what lru_cache made."""

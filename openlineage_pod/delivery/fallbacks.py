@@ -100,5 +100,7 @@ class Fallbacks:
                 if not is_gone:
                     continue  # it lives, and nobody has asked it to stop
                 now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-                document = Document({**document.fields, "eventTime": now})
+                # Not before the START, if the clock was set back; both are of the same form, in UTC.
+                latest = max(now, document.fields["eventTime"])
+                document = Document({**document.fields, "eventTime": latest})
             yield run_id, path, document

@@ -115,6 +115,27 @@ def test_end_of_a_vanished_run_is_after_its_start(spool: Path, receiver: Receive
     assert (begun["job"], begun["outputs"]) == (ended["job"], ended["outputs"])
 
 
+def test_end_of_a_vanished_run_whose_clock_was_ahead(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
+    """Where the clock was set back since the start, the end that others report is not before the start."""
+    source = """
+    import sys, time
+    real = time.time
+    time.time = lambda: real() + 86400
+    from openlineage_pod import lineage_run
+    with lineage_run("ingest"):
+        sys.stdin.read()
+    """
+    job = jobs.start(source, spooling(spool))
+    wait_until(lambda: (spool / "owners").exists() and names(spool / "new"), "START is in the spool")
+    os.kill(job.pid, signal.SIGKILL)
+    job.finish()
+    relay = start_relay(jobs, spool, receiver.environ)
+    begun, ended = receiver.events(at_least=2)
+    stop(relay)
+    assert (begun["eventType"], ended["eventType"]) == ("START", "FAIL")
+    assert begun["eventTime"] <= ended["eventTime"]
+
+
 @pytest.mark.serial
 def test_two_relays(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """Two relays at one spool deliver everything once, and when both are stopped neither waits for the other."""
