@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote
 
@@ -147,7 +148,6 @@ def _read(path: str | None) -> str | None:
 def _in_yaml(text: str) -> set[str]:
     found = find_credentials(text)
     with suppress(Exception):  # its errors are reported where the transport is made
-        import yaml  # deferred: only where there is such a file
-
-        found |= credentials_in(yaml.safe_load(text), "")
+        # Deferred: only where there is such a file. openlineage-python, which reads it, too, brings the library along.
+        found |= credentials_in(import_module("yaml").safe_load(text), "")
     return found
