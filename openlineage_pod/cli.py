@@ -168,6 +168,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
         help="send SIGKILL so long after a stop signal; default: never",
     )
 
+    run.add_argument("--summary", action="store_true", help="say on stderr at the end what was sent where")
+
     relay = commands.add_parser(
         "relay",
         help="deliver what appears in a spool, as a sidecar",

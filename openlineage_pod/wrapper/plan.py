@@ -41,6 +41,7 @@ class RunOptions(NamedTuple):
         complete_on: Exit codes that are reported as COMPLETE.
         signal_group: Whether signals are forwarded to the whole process group of the command.
         kill_after: Seconds between a stop signal and SIGKILL; None: the wrapper never sends SIGKILL.
+        summary: Whether the line of success is written to stderr, as with `OPENLINEAGE_POD_SUMMARY`.
 
     """
 
@@ -52,6 +53,7 @@ class RunOptions(NamedTuple):
     complete_on: Sequence[int] = ()
     signal_group: bool = False
     kill_after: float | None = None
+    summary: bool = False
 
 
 class Plan(NamedTuple):
@@ -107,6 +109,7 @@ def make_plan(command: Sequence[str], options: RunOptions) -> Plan:
 
 def _complete(plan: Plan, options: RunOptions) -> Plan:
     settings = Settings.from_env()
+    settings = settings._replace(summary=settings.summary or options.summary)
     parent, parent_problems = read_parent(settings.environ)
     plan = plan._replace(settings=settings, parent=parent, parent_problems=parent_problems)
     if settings.strict:

@@ -53,6 +53,7 @@ CONTAINERS: dict[str, tuple[str, ...]] = {
     "locale C": ("env", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0"),
     "locale that is missing": ("env", "LC_ALL=xx_YY.latin-9", "LANG=tr_TR"),
     "time zone that is missing": ("env", "TZ=No/Such_Zone"),
+    "odd clock": ("unshare", "--time", "--fork", "--monotonic", "100000000"),
     "folder that is gone": sh('mkdir gone && cd gone && rmdir "$OLDPWD/gone"'),
     "no standard input": sh("exec <&-"),
     "no standard error": sh("exec 2>&-"),

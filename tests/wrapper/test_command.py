@@ -169,8 +169,24 @@ def test_help_of_run(tmp_path: Path) -> None:
         "--complete-on",
         "--signal-group",
         "--kill-after",
+        "--summary",
     ):
         assert option in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [(True, None, True), (False, None, False), (False, "true", True), (True, "false", True)],
+)
+def test_summary(option: bool, variable: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--summary` sets what OPENLINEAGE_POD_SUMMARY sets, for this process and not for the command."""
+    monkeypatch.delenv("OPENLINEAGE_POD_SUMMARY", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OPENLINEAGE_POD_SUMMARY", variable)
+    plan = make_plan(["true"], RunOptions(summary=option))
+    os.unlink(plan.metadata_file)  # noqa: PTH108  as its maker does
+    assert plan.settings.summary is expected
+    assert plan.environs[0].get("OPENLINEAGE_POD_SUMMARY") == variable
 
 
 def test_the_command_keeps_its_arguments(tmp_path: Path) -> None:
