@@ -47,7 +47,7 @@ def test_document() -> None:
     assert document["run"]["runId"] == RUN_ID
     assert document["run"]["facets"]["parent"]["run"] == {"runId": TASK}
     assert document["inputs"][0]["inputFacets"]["inputStatistics"]["rowCount"] == 1
-    assert document["outputs"][0]["facets"]["schema"]["fields"] == [{"name": "id"}]
+    assert document["outputs"][0]["facets"]["schema"]["fields"] == [{"name": "id", "type": "unknown"}]
 
 
 def test_typed_event_says_the_same() -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from os import PathLike
 from os.path import abspath
 from typing import Any, NamedTuple
 
-from openlineage_pod.datasets.paths import path_text
+from openlineage_pod.datasets.paths import is_path, path_text
 from openlineage_pod.datasets.stores import (
     COLLECTION,
     CONSTANT,
@@ -68,7 +67,7 @@ def name_of(source: Any) -> Named:
     """
     if isinstance(source, str):
         return _from_text(source)
-    if isinstance(source, PathLike) or callable(getattr(source, "as_uri", None)):
+    if is_path(source):
         text = path_text(source)
         return Named("file", storable_text(text)) if text.startswith("/") else _from_text(text)
     namespace: Any

@@ -6,16 +6,28 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from os import PathLike
 from os.path import abspath
 from typing import Any
 from urllib.parse import unquote
 
 from openlineage_pod.datasets.uri import EXAMPLES, NotUnderstoodError
 
-__all__ = ["path_text"]
+__all__ = ["is_path", "path_text"]
 
 # What has a local path as its text, and nothing else.
 _LOCAL_MODULES = ("pathlib", "posix", "nt", "py")
+
+
+def is_path(source: Any) -> bool:
+    """Return whether an object is a path, or a file that is named by a URI."""
+    return isinstance(source, PathLike) or callable(getattr(source, "as_uri", None)) or "://" in _full_name(source)
+
+
+def _full_name(source: Any) -> str:
+    """Return the URI of a file of fsspec."""
+    name = getattr(source, "full_name", "")
+    return name if isinstance(name, str) else ""
 
 
 def path_text(path: Any) -> str:
@@ -31,9 +43,9 @@ def path_text(path: Any) -> str:
     text = str(path)
     if "://" in text:
         return text
-    uri = _uri(path)
-    if "://" in uri and not uri.startswith("file:"):
-        return unquote(uri) if "pathlib" in modules else uri  # s3path quotes it, as pathlib does
+    uri, is_pathlib = _uri(path), "pathlib" in modules
+    if "://" in uri and not (is_pathlib and uri.startswith("file:")):
+        return unquote(uri) if is_pathlib else uri  # s3path quotes it, as pathlib does
     if "/" in text and not text.startswith("<"):
         return abspath(text)
     raise NotUnderstoodError(f"{type(path).__name__} does not tell its URI; give a text such as {EXAMPLES}")
@@ -42,4 +54,4 @@ def path_text(path: Any) -> str:
 def _uri(path: Any) -> str:
     with suppress(Exception):  # as_uri() of a relative path
         return str(path.as_uri())
-    return str(getattr(path, "full_name", ""))  # fsspec's OpenFile
+    return _full_name(path)

@@ -1,13 +1,28 @@
-"""Schemas: the names and types of columns, read from anything that carries them."""
+"""Schemas: the names and types of columns, read from anything that carries them.
+
+An event must not hold data. So only what is a type by its own kind is read: anything else may be a value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any
 
 from openlineage_pod.datasets.uri import NotUnderstoodError
 
 __all__ = ["schema_fields"]
+
+_GIVE = "give a mapping or pairs of name and type, names alone, or a data frame"
+# The kinds that hold data or have to compute their columns: pandas' and polars' GroupBy, Resampler, LazyFrame, …
+_WITHOUT_SCHEMA = re.compile(r"GroupBy|Resampler|Rolling|Expanding|Window|LazyFrame|Series|Index|Categorical$")
+_VALUES = (int, float, complex, bytes, bytearray, list, tuple, set, frozenset, Mapping, Enum)
+_TYPE_OF_FIELD = ("type", "dataType", "dtype", "field_type", "annotation")
+# polars, DuckDB, MySQL and ClickHouse write the values of an enumeration into the name of its type.
+_ENUM_VALUES = re.compile(r"(?i)\b(enum\d*|set)\s*\((?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|[^()'\"])*\)")
+_LITERAL_VALUES = re.compile(r"\b(Literal|Annotated)\[.*", re.DOTALL)
 
 
 def schema_fields(schema: Any) -> list[dict[str, str]]:
@@ -15,43 +30,136 @@ def schema_fields(schema: Any) -> list[dict[str, str]]:
 
     Args:
         schema: A mapping or pairs of name and type, names alone, or an object that carries its columns: a data frame
-            of pandas, polars or pyspark, a table or schema of pyarrow.
+            of pandas, polars or pyspark, a table or schema of pyarrow, a dataclass, a model of pydantic or SQLAlchemy.
 
     Raises:
-        NotUnderstoodError: `schema` has no columns.
+        NotUnderstoodError: `schema` has no columns, or it may hold data. The message quotes no value.
 
     """
-    if isinstance(schema, (str, bytes)):
-        raise NotUnderstoodError(f"{schema!r} is one text; give names, pairs of name and type, or a frame")
-    if not isinstance(schema, (Mapping, list, tuple)):
-        schema = _columns_of(schema)
-    if hasattr(schema, "items"):
-        return [_field(name, kind) for name, kind in schema.items()]
-    fields = []
-    for entry in schema:
-        if isinstance(entry, str):
-            fields.append(_field(entry))
-        elif isinstance(entry, (tuple, list)):
-            fields.append(_field(*entry[:2]))
-        elif not hasattr(entry, "name"):
-            raise NotUnderstoodError(f"{entry!r} is no column; give a name or a pair of name and type")
-        else:  # a field of a pyarrow or pyspark schema
-            fields.append(_field(entry.name, getattr(entry, "type", None) or getattr(entry, "dataType", None)))
-    return fields
+    return [_field(name, kind) for name, kind in _columns(schema)]
 
 
-def _columns_of(frame: Any) -> Any:
-    """Return the attribute of a frame that has names and types, or the object itself if it is a schema."""
-    if hasattr(frame, "items") and not hasattr(frame, "columns"):
-        return frame  # the dtypes of a pandas frame
-    dtypes = getattr(frame, "dtypes", None)
-    if hasattr(dtypes, "items"):
-        return dtypes  # pandas; asked before `schema`, which may be one of its columns
-    carried = getattr(frame, "schema", dtypes)  # polars, pyarrow and pyspark; polars' dtypes lack the names
-    return frame if carried is None or callable(carried) else carried
+def _columns(schema: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the names and types of the columns."""
+    if isinstance(schema, Mapping):
+        return [(_name(name), kind) for name, kind in schema.items()]
+    if isinstance(schema, (list, tuple)):
+        return [_entry(entry) for entry in schema]
+    owner = schema if isinstance(schema, type) else type(schema)
+    if owner.__name__ == "Series" and hasattr(schema, "items") and all(_is_type(kind) for _, kind in schema.items()):
+        return [(_label(name), kind) for name, kind in schema.items()]  # the dtypes of a frame of pandas
+    if owner in (str, bytes) or _WITHOUT_SCHEMA.search(owner.__name__) or issubclass(owner, Enum):
+        raise _refused(schema)
+    for read in (_of_class, _of_frame, _of_schema):
+        found: Iterable[tuple[Any, Any]] | None = _without_warnings(read, schema, owner)
+        if found is not None:
+            return found
+    raise _refused(schema)
 
 
-def _field(name: Any, kind: Any = None) -> dict[str, str]:
+def _refused(schema: Any) -> NotUnderstoodError:
+    kind = schema.__name__ if isinstance(schema, type) else type(schema).__name__
+    give = "give its collect_schema(), which may read files" if kind == "LazyFrame" else _GIVE
+    return NotUnderstoodError(f"the names and types of columns cannot be read from a {kind} alone; {give}")
+
+
+def _without_warnings(read: Any, schema: Any, owner: type) -> Any:
+    try:
+        return read(schema, owner)
+    except Warning:  # the job turns warnings into errors; this one is about our reading
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read(schema, owner)
+
+
+def _of_class(_schema: Any, owner: type) -> Iterable[tuple[Any, Any]] | None:
+    """Read a dataclass, a model of pydantic or SQLAlchemy, or a TypedDict: the class, or an object of it."""
+    for attribute in ("model_fields", "__dataclass_fields__"):
+        if isinstance(fields := getattr(owner, attribute, None), Mapping):
+            return [(name, _type_of(field)) for name, field in fields.items()]
+    if (table := getattr(owner, "__table__", None)) is not None:
+        return [_entry(column) for column in table.columns]
+    is_record = issubclass(owner, dict) or hasattr(owner, "_fields") or hasattr(owner, "__attrs_attrs__")
+    return list(owner.__annotations__.items()) if is_record and hasattr(owner, "__annotations__") else None
+
+
+def _of_frame(frame: Any, _owner: type) -> Iterable[tuple[Any, Any]] | None:
+    """Read the attributes of a frame that have names and types."""
+    dtypes: Any = getattr(frame, "dtypes", None)
+    if isinstance(dtypes, Mapping) or type(dtypes).__name__ == "Series":
+        # pandas; asked before `schema`, which may be one of its columns
+        return [(_label(name), _type_object(kind)) for name, kind in dtypes.items()]
+    carried = getattr(frame, "schema", None)  # polars, pyarrow and pyspark; polars' dtypes lack the names
+    if carried is not None and not callable(carried) and not isinstance(carried, str):
+        return _columns(carried)
+    columns: Any = getattr(frame, "columns", None)
+    if isinstance(dtypes, list):
+        # pyspark has pairs, DuckDB its names elsewhere
+        has_pairs = any(isinstance(each, tuple) for each in dtypes[:1])
+        is_zipped = isinstance(columns, list) and len(columns) == len(dtypes) and not has_pairs
+        return list(zip(columns, map(_type_object, dtypes), strict=True)) if is_zipped else _columns(dtypes)
+    is_table = type(frame).__name__ == "Table" and isinstance(columns, Iterable)  # SQLAlchemy
+    return [_entry(column) for column in columns] if is_table else None
+
+
+def _of_schema(schema: Any, _owner: type) -> Iterable[tuple[Any, Any]] | None:
+    """Read a schema of pyarrow or pyspark, which yields its fields, or the dtypes of a frame of pandas."""
+    if not _is_type(schema) and "schema" not in type(schema).__name__.lower():
+        return None
+    return [_entry(entry) for entry in schema] if isinstance(schema, Iterable) else None
+
+
+def _entry(entry: Any) -> tuple[str, Any]:
+    """Return name and type of one column: a name, a pair, or a field of some library."""
+    if isinstance(entry, str):
+        return entry, None
+    if isinstance(entry, (tuple, list)):
+        if len(entry) == 2:  # noqa: PLR2004
+            return _name(entry[0]), entry[1]
+    elif isinstance(getattr(entry, "name", None), str) and not isinstance(entry, Enum):
+        kind = _type_of(entry)
+        if kind is not None and not _WITHOUT_SCHEMA.search(type(entry).__name__):
+            return entry.name, kind
+    raise NotUnderstoodError(f"a {type(entry).__name__} is not a column; {_GIVE}")
+
+
+def _type_of(field: Any) -> Any:
+    found = (getattr(field, attribute, None) for attribute in _TYPE_OF_FIELD)
+    return next((kind for kind in found if (kind is not None and not callable(kind)) or isinstance(kind, type)), None)
+
+
+def _name(name: Any) -> str:
+    if name is None or isinstance(name, str):
+        return name or ""
+    raise NotUnderstoodError(f"the name of a column must be a text, not a {type(name).__name__}; {_GIVE}")
+
+
+def _label(name: Any) -> str:
+    """Return the name of a frame's column, which may be a number or a tuple; pandas calls a nameless one NaN."""
+    return "" if name is None or name != name else str(name)  # noqa: PLR0124
+
+
+def _type_object(kind: Any) -> Any:
+    """Return the type of a frame's column; a text in this place is a value."""
+    if isinstance(kind, str):
+        raise NotUnderstoodError(f"a text is not the type of a column here; {_GIVE}")
+    return kind
+
+
+def _is_type(kind: Any) -> bool:
+    """Return whether an object is the type of a column in some library, by what its class is called."""
+    if isinstance(kind, _VALUES) or hasattr(kind, "__array__"):
+        return False
+    return any("type" in f"{base.__module__}.{base.__qualname__}".lower() for base in type(kind).__mro__[:-1])
+
+
+def _field(name: str, kind: Any) -> dict[str, str]:
+    kind = getattr(kind, "__forward_arg__", kind)  # a NamedTuple's annotation in a module with postponed ones
     if kind is None:
-        return {"name": str(name)}
-    return {"name": str(name), "type": kind.__name__ if isinstance(kind, type) else str(kind)}
+        return {"name": name}
+    if isinstance(kind, type) and not hasattr(kind, "__origin__"):
+        return {"name": name, "type": kind.__name__}
+    if not isinstance(kind, str) and not _is_type(kind) and type(kind).__module__ not in ("typing", "types"):
+        raise NotUnderstoodError(f"a {type(kind).__name__} is not the type of a column; {_GIVE}")
+    text = _ENUM_VALUES.sub(r"\1", _LITERAL_VALUES.sub(r"\1", str(kind)))
+    return {"name": name, "type": text}

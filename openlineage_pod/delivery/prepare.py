@@ -16,7 +16,7 @@ from openlineage_pod._threads import Event as ThreadEvent
 from openlineage_pod._threads import ReentrantLock, SimpleQueue, Thread, new_thread, sleep
 from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT
 from openlineage_pod.delivery.ledger import Event
-from openlineage_pod.events.document import Document, fallback_event, to_document
+from openlineage_pod.events.document import Document, fallback_event, to_document, warn_once
 from openlineage_pod.events.namespaces import clean_namespaces
 from openlineage_pod.events.truncate import truncate_event
 
@@ -36,8 +36,6 @@ __all__ = ["Preparer"]
 _MAX_IN_MEMORY = 10_000
 # Spooled events of which at least the place is kept in memory.
 _MAX_AT_HAND = 1000
-# Different warnings about datasets that are logged: each comes with START and with the end, and from every run.
-_MAX_WARNINGS = 1000
 # Has the thread read back events that are in the spool alone.
 _READ_BACK = Event(-1, "")
 
@@ -62,7 +60,6 @@ class Preparer:
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         # The runs of the events in it. Each use is one atomic step, as a signal handler may interrupt `put`.
         self._waiting: dict[str, None] = {}
-        self._warned: set[str] = set()
         # Held by whoever makes documents and writes them to the spool: else the events of a run change places there.
         self._preparing = ReentrantLock()
         self._is_keeping_all = False
@@ -211,13 +208,8 @@ class Preparer:
         # Last the namespaces: no later step may put a character into them that takes a backend down.
         clean, warnings = clean_namespaces(self._secrets.document(fields, by_form=self._settings.redact))
         for warning in warnings:
-            self._warn_once(f"job {draft.job_name}: {warning}")
+            warn_once(draft.run_id, draft.job_name, warning)
         return document if clean == fields else self._within_limit(clean)[1]  # it may have become longer
-
-    def _warn_once(self, warning: str) -> None:
-        if warning not in self._warned and len(self._warned) < _MAX_WARNINGS:
-            self._warned.add(warning)
-            logger.warning("%s", warning)
 
     def _within_limit(self, fields: dict[str, Any]) -> tuple[dict[str, Any], Document]:
         document, limit = Document(fields), self._settings.max_event_bytes

@@ -10,10 +10,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod._guard import logger
+from openlineage_pod.events.dataset_facets import mend_dataset_facets
 from openlineage_pod.events.facets import EVENT_SCHEMA_URL, PRODUCER, complete_facet, facet, is_facet
+from openlineage_pod.events.texts import is_lossy, storable_text
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
             """Return the entry of an event's `inputs` or `outputs` (the value of `side`)."""
 
 
-__all__ = ["Document", "Draft", "fallback_event", "is_event", "json_ready", "to_document", "to_json"]
+__all__ = ["Document", "Draft", "fallback_event", "is_event", "json_ready", "to_document", "to_json", "warn_once"]
 
 _MAX_DEPTH = 64
 _MAX_VALUES = 100_000
@@ -112,7 +115,16 @@ def to_document(draft: Draft) -> dict[str, Any]:
             draft.job_name,
             ", ".join(sorted(unserialisable)),
         )
+    document, warnings = mend_dataset_facets(document)
+    for warning in warnings:
+        warn_once(draft.run_id, draft.job_name, warning)
     return document
+
+
+@lru_cache(maxsize=1024)
+def warn_once(_run_id: str, job_name: str, warning: str) -> None:
+    """Log a warning about a dataset of a job, once for all events of a run."""
+    logger.warning("job %s: %s", job_name, warning)
 
 
 def fallback_event(start: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +141,7 @@ def fallback_event(start: Mapping[str, Any]) -> dict[str, Any]:
 def _facets(facets: Mapping[str, Any], unserialisable: set[str]) -> dict[str, Any]:
     """Return what of `facets` are some, JSON-ready, with the two fields that every facet needs."""
     return {
-        _text(str(key)): _Plain(unserialisable).of(
+        storable_text(str(key)): _Plain(unserialisable).of(
             complete_facet(key, dict(value)) if isinstance(value, Mapping) else value
         )
         for key, value in facets.items()
@@ -182,7 +194,7 @@ class _Plain:
 
     def _of(self, value: Any, depth: int) -> Any:
         if type(value) is str:  # most values; a text that is also an Enum comes below
-            return _text(value)
+            return self._text(value)
         if isinstance(value, Enum):
             value = value.value
         if value is None or isinstance(value, bool):
@@ -193,9 +205,9 @@ class _Plain:
         if isinstance(value, float):
             return value if math.isfinite(value) else str(value)  # NaN and Infinity are no JSON
         if isinstance(value, str):
-            return _text(value)
+            return self._text(value)
         if isinstance(value, Mapping):
-            return {_text(str(key)): self.of(item, depth + 1) for key, item in self._affordable(value.items())}
+            return {self._text(str(key)): self.of(item, depth + 1) for key, item in self._affordable(value.items())}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self.of(item, depth + 1) for item in self._affordable(value)]
         return self._of_object(value, depth)
@@ -211,20 +223,19 @@ class _Plain:
             pairs = ((field.name, getattr(value, field.name, None)) for field in fields)
             return {name: self.of(item, depth + 1) for name, item in pairs if item is not None}
         if hasattr(value, "isoformat"):
-            return _text(value.isoformat())
+            return storable_text(value.isoformat())
         if type(value).__name__ in ("UUID", "Decimal") or hasattr(value, "__fspath__"):
-            return _text(str(value))
+            return storable_text(str(value))
         if hasattr(value, "item") and getattr(value, "shape", None) == ():
             return self.of(value.item(), depth + 1)  # a numpy scalar
         return self._placeholder(type(value).__qualname__)
 
+    def _text(self, text: str) -> str:
+        stored = storable_text(text)
+        if is_lossy(text, stored):
+            self._unserialisable.add("text that is not valid UTF-8")
+        return stored
+
     def _placeholder(self, what: str) -> str:
         self._unserialisable.add(what)
         return f"<<not serialisable: {what}>>"
-
-
-def _text(value: str) -> str:
-    if value.isascii() and "\x00" not in value and type(value) is str:
-        return value
-    # Lone surrogates (undecodable bytes of the environment) and NUL are refused by PostgreSQL, so by Marquez.
-    return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")

@@ -35,6 +35,7 @@ EVENT_SCHEMA_URL = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
 
 FACET_VERSIONS = {
     "ColumnLineageDatasetFacet": "1-2-0",
+    "DatasourceDatasetFacet": "1-0-1",
     "DocumentationJobFacet": "1-1-0",
     "ErrorMessageRunFacet": "1-0-1",
     "InputStatisticsInputDatasetFacet": "1-0-0",

@@ -102,10 +102,20 @@ def _entry(entry: Any, side: str, warnings: list[str]) -> list[Any]:
     for kind in _KINDS:
         if isinstance(facets := entry.get(kind), dict):
             clean[kind] = {
-                key: _identifiers(facet, f"{where}, facet {key[:_MAX_SHOWN]!r}", warnings)
+                key: _source(facet)
+                if key == "dataSource"
+                else _identifiers(facet, f"{where}, facet {key[:_MAX_SHOWN]!r}", warnings)
                 for key, facet in facets.items()
             }
     return [clean]
+
+
+def _source(facet: Any) -> Any:
+    """Return the facet `dataSource` with an address that can be stored."""
+    if not isinstance(facet, dict):
+        return facet
+    addresses = {key: facet[key] for key in ("name", "uri") if isinstance(facet.get(key), str)}
+    return {**facet, **{key: clean_namespace(address) for key, address in addresses.items()}}
 
 
 def _identifiers(value: Any, where: str, warnings: list[str], depth: int = 0) -> Any:

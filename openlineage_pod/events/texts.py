@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 __all__ = ["is_lossy", "storable_text"]
 
 
@@ -9,7 +11,7 @@ def storable_text(text: str) -> str:
     """Return a text without lone surrogates and NUL: PostgreSQL refuses both, and so does Marquez.
 
     In the C locale Python may read the bytes of a non-ASCII argument or variable as lone surrogates. They become the
-    characters that they are in UTF-8.
+    characters that they are in UTF-8, and `?` where they are none.
     """
     if text.isascii() and "\x00" not in text and type(text) is str:
         return text
@@ -17,13 +19,11 @@ def storable_text(text: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    try:
-        encoded = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # surrogates that are not bytes of anything
-        encoded = text.encode("utf-8", "replace")
-    return encoded.decode("utf-8", "replace")
+    with suppress(UnicodeEncodeError):  # it also has surrogates that are not bytes of anything
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def is_lossy(text: str, stored: str) -> bool:
-    """Return whether `stored`, the storable form of `text`, lacks characters of it."""
-    return stored != text and ("\ufffd" in stored or stored.count("?") != text.count("?"))
+    """Return whether characters of `text` became question marks in `stored`, its storable form."""
+    return stored != text and stored.count("?") > text.count("?")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import datetime
+import enum
+import io
+import warnings
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
@@ -88,3 +93,190 @@ def test_schema_that_is_none() -> None:
     assert found.name == "crm.public.accounts"
     assert len(found.problems) == 1
     assert "schema" not in found.facets
+
+
+class Series(dict[Any, Any]):
+    """A stand-in for a column of pandas: has items, but they are data."""
+
+
+class DataFrameGroupBy(Frame):
+    """A stand-in for a grouping of pandas, whose dtypes hold the groups."""
+
+
+class LazyFrame:
+    """A stand-in for a query of polars, which reads files to find out its columns."""
+
+    @property
+    def schema(self) -> Any:
+        """Fail the test."""
+        pytest.fail("the schema of a query was computed")
+
+    dtypes = columns = schema
+
+
+class Colour(enum.Enum):
+    """An enumeration, whose members are data."""
+
+    RED = "hunter2"
+
+
+class ColourType(enum.Enum):
+    """An enumeration that is called a type, whose members are data all the same."""
+
+    RED = "hunter2"
+
+
+@dataclasses.dataclass
+class Account:
+    """A record with a value."""
+
+    id: int
+    name: str = "hunter2"
+
+
+class Row(NamedTuple):
+    """A row of data."""
+
+    id: int
+    name: str
+
+
+DATA: dict[str, Any] = {
+    "series": Frame(items=lambda: [("alice", "hunter2")]),
+    "series of texts": Series({"alice": "hunter2"}).items(),
+    "dict of lists": {"id": [1], "name": ["hunter2"]},
+    "dict of records": {"alice": {"name": "hunter2"}},
+    "record": {"id": 1, "name": "hunter2"},
+    "rows": [(1, "hunter2")],
+    "longer rows": [("a", "hunter2", "b")],
+    "row": Row(1, "hunter2"),
+    "records": [{"name": "hunter2"}],
+    "objects": [Account(1)],
+    "grouping": DataFrameGroupBy(dtypes={"id": Frame(dtype="int64", name="hunter2")}, columns=["id"]),
+    "dtypes that are a frame": Frame(dtypes={"id": Frame(columns=["hunter2"])}),
+    "dtypes that are texts": Frame(dtypes={"id": "hunter2"}),
+    "query": LazyFrame(),
+    "enumeration": Colour,
+    "members": list(Colour),
+    "member as type": {"colour": Colour.RED},
+    "member of a type as type": {"colour": ColourType.RED},
+    "generator": (name for name in ["hunter2"]),
+    "iterator": iter(["hunter2"]),
+    "set": {"hunter2"},
+    "text": "hunter2",
+    "bytes": b"hunter2",
+    "number": {"id": 7.5},
+    "date": {"id": datetime.date(2026, 1, 1)},
+    "object as type": {"account": Account(1)},
+    "file": io.StringIO("hunter2"),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_data_is_refused(kind: str) -> None:
+    """What may hold data is refused with a problem that quotes none of it; the dataset itself stays."""
+    found = dataset(ACCOUNTS, schema=DATA[kind])
+    assert found.name == "crm.public.accounts"
+    assert "schema" not in found.facets
+    (problem,) = found.problems
+    assert problem.startswith("schema: ")
+    assert "hunter2" not in problem
+    assert "7.5" not in problem
+
+
+class Failing:
+    """A frame whose attributes fail with a message that holds data."""
+
+    @property
+    def dtypes(self) -> Any:
+        """Raise."""
+        raise RuntimeError("row 7: hunter2")
+
+
+def test_error_of_a_frame() -> None:
+    """The text of an exception may hold data, so the problem has its class alone."""
+    (problem,) = dataset(ACCOUNTS, schema=Failing()).problems
+    assert problem == "schema: cannot be read (RuntimeError)"
+
+
+class Warning_(Frame):  # noqa: N801
+    """A frame that warns when its schema is read."""
+
+    @property
+    def dtypes(self) -> Any:
+        """Return the columns, with a warning."""
+        warnings.warn("this may be slow", UserWarning, stacklevel=2)
+        return [("id", "int64")]
+
+
+def test_warnings_as_errors() -> None:
+    """A job that turns warnings into errors has its schemas read all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = dataset(ACCOUNTS, schema=Warning_())
+        with pytest.raises(UserWarning):
+            warnings.warn("the job's own", UserWarning, stacklevel=1)
+    assert found.problems == ()
+    assert found.facets["schema"]["fields"] == [{"name": "id", "type": "int64"}]
+
+
+@pytest.mark.parametrize("schema", [Account, Account(1), Row])
+def test_classes(schema: Any) -> None:
+    """A class of records gives the names and types of its fields, and so does an object of a dataclass."""
+    fields = dataset(ACCOUNTS, schema=schema).facets["schema"]["fields"]
+    assert fields == [{"name": "id", "type": "int"}, {"name": "name", "type": "str"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("ENUM('hunter2', 'it''s )')", "ENUM"),
+        ("Enum8('hunter2' = 1, 'b' = 2)", "Enum8"),
+        ("List(Enum(categories=['hunter2', \"o'b)\"]))", "List(Enum)"),
+        ("set('hunter2')", "set"),
+        ("STRUCT(a ENUM('hunter2'), b INTEGER)", "STRUCT(a ENUM, b INTEGER)"),
+        (Literal["hunter2"], "typing.Literal"),
+        (int | None, "int | None"),
+        (list[int], "list[int]"),
+        ("decimal(10, 2)", "decimal(10, 2)"),
+        (Colour, "Colour"),
+    ],
+)
+def test_types_without_values(kind: Any, expected: str) -> None:
+    """The values of an enumeration are data, also where they stand in the name of its type."""
+    assert dataset(ACCOUNTS, schema={"c": kind}).facets["schema"]["fields"] == [{"name": "c", "type": expected}]
+
+
+@pytest.mark.slow
+def test_data_of_real_frames() -> None:
+    """What pandas and polars make of data gives its types or is refused; no value is sent, and nothing is computed."""
+    import pandas
+    import polars
+
+    frame = pandas.DataFrame({"id": [1], "name": ["hunter2"]})
+    kinds = pandas.Categorical(["hunter2"])
+    column = polars.Series("c", ["hunter2"], dtype=polars.Enum(["hunter2"]))
+    refused = [
+        frame["name"],
+        frame.groupby("name"),
+        frame.groupby("name")["id"],
+        frame.set_index("name").index,
+        kinds,
+        kinds.categories,
+        pandas.Series({"hunter2": "hunter2"}),
+        frame[["id"]].rolling(1),
+        column,
+        polars.Enum(["hunter2"]),
+        polars.DataFrame({"id": [1]}).lazy(),
+        polars.DataFrame({"id": [1]}).group_by("id"),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for schema in refused:
+            found = dataset(ACCOUNTS, schema=schema)
+            assert "schema" not in found.facets
+            assert "hunter2" not in found.problems[0]
+        for schema in (pandas.DataFrame({"c": kinds}), polars.DataFrame([column]), frame.dtypes):
+            found = dataset(ACCOUNTS, schema=schema)
+            assert found.problems == ()
+            assert "hunter2" not in repr(found)
