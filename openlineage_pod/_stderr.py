@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import select
 import sys
 import time
@@ -11,7 +12,7 @@ from contextlib import suppress
 from openlineage_pod._fork import RemadeLock
 from openlineage_pod._threads import poll, write
 
-__all__ = ["BoundedHandler", "write_stderr"]
+__all__ = ["BoundedHandler", "reaches_console", "write_stderr"]
 
 # One text at a time.
 _writing = RemadeLock()
@@ -19,8 +20,10 @@ _writing = RemadeLock()
 _MAX_WAIT = 0.2
 
 
-def write_stderr(text: str, deadline: float) -> bool:
+def write_stderr(text: str, deadline: float, *, is_ascii: bool = True) -> bool:
     """Write `text` to the file descriptor of stderr until `deadline`; say whether all of it was written.
+
+    It is written in ASCII, with escapes, or else in the encoding of `sys.stderr`.
 
     Not through `sys.stderr`: at the end of a process that was interrupted by a signal, the job's own thread may hold
     the lock of that object. `deadline` is a time of `time.monotonic()`.
@@ -31,7 +34,8 @@ def write_stderr(text: str, deadline: float) -> bool:
         descriptor = sys.__stderr__.fileno()
         ready_to_write = poll()
         ready_to_write.register(descriptor, select.POLLOUT)
-        left = memoryview(text.encode("ascii", "backslashreplace"))
+        encoding = "ascii" if is_ascii else sys.__stderr__.encoding
+        left = memoryview(text.encode(encoding, "backslashreplace"))
         while left:
             ready = ready_to_write.poll(max(0, deadline - time.monotonic()) * 1000)
             if not ready or not ready[0][1] & select.POLLOUT:
@@ -68,6 +72,11 @@ class BoundedHandler(logging.Handler):
         else:
             write_stderr(line, time.monotonic() + _MAX_WAIT)
 
+    @property
+    def shows(self) -> bool:
+        """Whether this handler writes the records that it gets."""
+        return not self._is_shown_by_others()
+
     def _is_shown_by_others(self) -> bool:
         logger: logging.Logger | None = self._logger
         while logger is not None:
@@ -75,3 +84,29 @@ class BoundedHandler(logging.Handler):
                 return True
             logger = logger.parent if logger.propagate else None
         return False
+
+
+def reaches_console(logger: logging.Logger, level: int) -> bool:
+    """Return whether a handler writes what is logged at this level to stderr or stdout, as far as one can know."""
+    if logger.disabled or not logger.isEnabledFor(level):
+        return False
+    handlers: list[logging.Handler] = []
+    at: logging.Logger | None = logger
+    while at is not None:
+        handlers += at.handlers
+        at = at.parent if at.propagate else None
+    if not handlers and logging.lastResort is not None:
+        handlers.append(logging.lastResort)
+    return any(handler.level <= level and _is_console(handler) for handler in handlers)
+
+
+def _is_console(handler: logging.Handler) -> bool:
+    if isinstance(handler, BoundedHandler):
+        return handler.shows
+    stream = getattr(handler, "stream", None)
+    if stream is None:
+        return False
+    with suppress(Exception):  # a stream that is closed, or has no descriptor
+        status = os.fstat(stream.fileno())
+        return any(os.path.samestat(status, os.fstat(descriptor)) for descriptor in (1, 2))
+    return stream in (sys.stderr, sys.stdout)

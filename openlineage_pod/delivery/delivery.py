@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from openlineage_pod._guard import guarded, logger
+from openlineage_pod._guard import guarded
 from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod._threads import allocate_lock
 from openlineage_pod.delivery.keeper import Keeper
@@ -22,6 +22,8 @@ from openlineage_pod.delivery.ledger import Event, Ledger
 from openlineage_pod.delivery.prepare import Preparer
 from openlineage_pod.delivery.retry import RetryPolicy
 from openlineage_pod.delivery.run_queue import RunQueue
+from openlineage_pod.delivery.sender import Sender
+from openlineage_pod.delivery.summary import Summary
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.delivery.worker import Workers
 from openlineage_pod.events.secrets import SECRETS
@@ -53,22 +55,24 @@ class Delivery:
         self._keeper = Keeper(settings, self._ledger)
         queue = RunQueue()
         self._preparer = Preparer(settings, SECRETS, self._ledger, self._keeper, queue)
-        self._workers = Workers(
+        self._sender = Sender(
             settings,
             connect,
             secrets=SECRETS,
             ledger=self._ledger,
             keeper=self._keeper,
             preparer=self._preparer,
-            queue=queue,
             retry=self._retry,
         )
+        self._workers = Workers(
+            settings, SECRETS, sender=self._sender, keeper=self._keeper, preparer=self._preparer, queue=queue
+        )
+        self._summary = Summary(SECRETS.text, on_stderr=settings.summary)
         self._is_started = False
         self._starting = allocate_lock()
         self._is_closed = False
         self._exit_budget = settings.flush_timeout
         self._closing_end: float | None = None
-        self._reported: DeliveryReport | None = None
 
     def submit(self, draft: Draft) -> None:
         """Take over an event, without any I/O; while runs pile up this starts a thread.
@@ -77,6 +81,7 @@ class Delivery:
         """
         self._start()
         self._workers.grow(by_job=True)
+        self._summary.note(draft)
         event = Event(self._ledger.next_number(), draft.run_id, draft)
         self._ledger.add(event)
         self._preparer.put(event)
@@ -113,18 +118,19 @@ class Delivery:
         deadline = end - min(PRINT_TIMEOUT, self._exit_budget / 10)
         with deferring_sigterm:  # a handler that closes once more must not find their locks taken
             self._retry.close(deadline)
+            self._sender.close(started, deadline)
             self._workers.close()
         try:
             self._wait(deadline, at_exit=True)
             if not sys.is_finalizing():
-                self._workers.join_drainer(self._workers.exit_deadline(deadline, started))
+                self._workers.join_drainer(self._sender.exit_deadline(deadline, started))
         finally:
             # Also when Ctrl-C interrupts the wait: what is undelivered must not be lost without a word.
             self._keep_rest(end)
         report = self.report()
-        if report.delivered != sum(report) and report != self._reported:
-            self._reported = report
-            logger.warning("at exit not all lineage events were delivered: %s", report)
+        self._summary.write(
+            report, self._sender.target, self._sender.cause, prints_rejected=self._keeper.prints_rejected
+        )
         return report
 
     def report(self) -> DeliveryReport:
@@ -165,7 +171,7 @@ class Delivery:
             return self._is_running() and (self._ledger.has_older(last) or self._preparer.has_spilled)
 
         def until() -> float:
-            return self._workers.exit_deadline(deadline, started) if at_exit else deadline
+            return self._sender.exit_deadline(deadline, started) if at_exit else deadline
 
         self._ledger.wait(goes_on, until)
 
@@ -179,8 +185,6 @@ class Delivery:
     def _keep_rest(self, end: float) -> None:
         """Leave what is undelivered where it can be found, and release the spool."""
         print_deadline = max(end, time.monotonic() + PRINT_TIMEOUT / 2)
-        workers = self._workers
-        has_no_answer = len(self._ledger) and workers.has_asked and not (workers.is_failing or workers.is_healthy)
         try:
             self._preparer.keep_all(print_deadline)
         except KeyboardInterrupt:
@@ -188,8 +192,6 @@ class Delivery:
             raise
         self._preparer.has_spilled = False  # what is in the spool alone stays there
         self._wait(print_deadline)  # for those that a thread of ours is printing at the moment
-        if has_no_answer and self._keeper.spool is None:
-            logger.warning("the lineage backend has given no answer yet")
         self._exit_budget = max(0.0, end - time.monotonic())
         self._closing_end = None
         if self._keeper.spool is not None:

@@ -11,23 +11,35 @@ from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports.base import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from openlineage_pod.delivery.spool import Entry, Spool
     from openlineage_pod.events.document import Document
     from openlineage_pod.events.secrets import Secrets
 
-__all__ = ["drain"]
+__all__ = ["drain", "has_waited"]
+
+
+# Seconds for which a START waits in the spool before the terminal event of its run may overtake it.
+_MAX_TIME_ALONE = 60.0
+
+
+def has_waited(entry: Entry) -> bool:
+    """Return whether a START has been in the spool for so long that the end of its run may overtake it."""
+    began = entry.name.partition("-")[0]
+    return began.isdecimal() and time.time() - int(began) / 1e9 > _MAX_TIME_ALONE
 
 
 def drain(
     spool: Spool,
-    entries: Iterable[Entry],
+    entries: Sequence[Entry],
     emit: Callable[[Document], None],
     secrets: Secrets,
     is_over: Callable[[], bool],
     *,
     last_resort: bool = True,
+    emit_once: Callable[[Document], None] | None = None,
+    may_be_overtaken: Callable[[Entry], bool] = has_waited,
 ) -> BaseException | None:
     """Deliver entries in their order; a run whose event fails is left for the next time. Return the last failure.
 
@@ -38,35 +50,80 @@ def drain(
         secrets: masks messages.
         is_over: whether to stop after a failure.
         last_resort: whether a refused event for which the spool has no room is printed.
+        emit_once: delivers one event in one attempt or raises; default: `emit`.
+        may_be_overtaken: whether the terminal event of a run may go before this one, which failed.
 
     """
+    drainer = _Drainer(spool, secrets, emit, emit_once or emit, last_resort=last_resort)
+    ends = {entry.run_id: entry for entry in entries if entry.is_end}
     failure: BaseException | None = None
-    failed: set[str] = set()
+    done: set[str] = set()  # also the runs that are left for the next time
     for entry in entries:
-        if entry.run_id in failed:
+        if entry.run_id in done:
             continue
-        document = spool.read(entry)
-        if document is None:
+        error = drainer.deliver(entry)
+        if error is None:
             continue
-        try:
-            emit(document)
-        except Exception as error:
-            if not is_transient(error):
-                reason = describe(error, secrets)
-                logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)
-                if not spool.reject(entry, document, reason) and last_resort:
-                    _print(spool, entry, document)
-                continue
+        done.add(entry.run_id)
+        end = ends.get(entry.run_id)
+        if end is None or entry.is_end or not may_be_overtaken(entry) or not drainer.overtake(entry, end):
             failure = error
-            failed.add(entry.run_id)
             if is_over():
                 break
-        else:
-            spool.resolve(entry)
     return failure
 
 
-def _print(spool: Spool, entry: Entry, document: Document) -> None:
-    """Print a refused event that cannot be set aside: in new/ it would be sent again and again."""
-    if print_event(document, time.monotonic() + PRINT_TIMEOUT):
-        spool.resolve(entry)
+class _Drainer:
+    def __init__(
+        self,
+        spool: Spool,
+        secrets: Secrets,
+        emit: Callable[[Document], None],
+        emit_once: Callable[[Document], None],
+        *,
+        last_resort: bool,
+    ) -> None:
+        self._spool = spool
+        self._secrets = secrets
+        self._emit = emit
+        self._emit_once = emit_once
+        self._last_resort = last_resort
+
+    def deliver(self, entry: Entry) -> BaseException | None:
+        """Deliver an entry, or set it aside; return the failure if it may be delivered later."""
+        document = self._spool.read(entry)
+        if document is None:
+            return None
+        try:
+            self._emit(document)
+        except Exception as error:
+            if is_transient(error):
+                return error
+            reason = describe(error, self._secrets)
+            logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)
+            if not self._spool.reject(entry, document, reason) and self._last_resort:
+                self._print(entry, document)
+        else:
+            self._spool.resolve(entry)
+            if entry.is_end:
+                self._spool.rejected.supersede_start(entry.run_id)
+        return None
+
+    def overtake(self, entry: Entry, end: Entry) -> bool:
+        """Deliver the terminal event of a run without an entry before it; return whether the backend accepts it."""
+        document = self._spool.read(end)
+        if document is None:
+            return False
+        try:
+            self._emit_once(document)  # during an outage, the START goes first when it is over
+        except Exception:
+            return False  # with another entry that fails, it comes again
+        logger.info("the START event of run %s is superseded: its end was delivered without it", entry.run_id)
+        self._spool.supersede(entry)
+        self._spool.resolve(end)
+        return True
+
+    def _print(self, entry: Entry, document: Document) -> None:
+        """Print a refused event that cannot be set aside: in new/ it would be sent again and again."""
+        if print_event(document, time.monotonic() + PRINT_TIMEOUT):
+            self._spool.resolve(entry)

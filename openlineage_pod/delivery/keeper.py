@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
-from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT, print_event
+from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT, print_event, print_superseded
 from openlineage_pod.delivery.spool import Spool
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ __all__ = ["Keeper"]
 
 # Spooled events whose documents are kept in memory as well: the directory may vanish.
 _MAX_KEPT = 100
+# Runs of which it is remembered that their START was printed or rejected.
+_MAX_ASIDE = 10_000
 
 
 class Keeper:
@@ -26,13 +28,17 @@ class Keeper:
 
     Attributes:
         spool: None without `OPENLINEAGE_POD_SPOOL_DIR`, until the preparer has opened it, and where that is impossible.
+        prints_rejected: whether a rejected event was printed.
 
     """
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.spool: Spool | None = None
+        self.prints_rejected = False
         self._settings = settings
         self._ledger = ledger
+        # The runs whose START was printed (true) or is in rejected/.
+        self._aside: dict[str, bool] = {}
         # Runs whose terminal event was lost; their fallback stays in the spool.
         self._lost: set[str] = set()
 
@@ -96,14 +102,29 @@ class Keeper:
         is_mine = event.claim()  # first: else what is missing in the spool passes for vanished
         if event.entry is not None and self.spool is not None:
             self.spool.remove(event.entry)
-        if is_mine:
+        if event.is_end and event.run_id in self._aside:
+            # The START was refused or printed. No replay may send it now: it would re-open the run.
+            if self._aside.pop(event.run_id):
+                print_superseded(event.run_id, time.monotonic() + PRINT_TIMEOUT)
+            elif self.spool is not None:
+                self.spool.rejected.supersede_start(event.run_id)
+        if is_mine:  # last: the process may end as soon as nothing is unresolved
             self.resolve_claimed(event, "delivered")
+
+    def supersede(self, event: Event) -> None:
+        """Set an event aside that came too late, as the backend accepts the end of its run; and count it."""
+        is_mine = event.claim()  # first, as in `accept`
+        if event.entry is not None and self.spool is not None:
+            self.spool.supersede(event.entry)
+        if is_mine:
+            self.resolve_claimed(event, "superseded")
 
     def reject(self, event: Event, document: Document, reason: str) -> None:
         """Set an event that the backend refused for good aside in the spool, or print it; and count it."""
         if not event.claim():  # first, as in `accept`
             return
         if event.entry is not None and self.spool is not None and self.spool.reject(event.entry, document, reason):
+            self._note_aside(event, is_printed=False)
             self.resolve_claimed(event, "rejected")
         else:
             self._print_claimed(event, time.monotonic() + PRINT_TIMEOUT, "rejected")
@@ -133,4 +154,11 @@ class Keeper:
         if self._settings.last_resort:
             with guarded("print an event"):
                 printed = event.document is not None and print_event(event.document, deadline)
+        if printed:
+            self._note_aside(event, is_printed=True)
+        self.prints_rejected |= printed and outcome == "rejected"
         self.resolve_claimed(event, outcome if printed or outcome == "rejected" else "pending")
+
+    def _note_aside(self, event: Event, *, is_printed: bool) -> None:
+        if not event.is_end and len(self._aside) < _MAX_ASIDE:
+            self._aside[event.run_id] = is_printed

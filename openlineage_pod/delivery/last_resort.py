@@ -7,6 +7,7 @@ log, so the lines survive the pod.
 |---|---|
 | fits into one line | `OPENLINEAGE_POD_EVENT <json> #<format>:<digest>` |
 | is longer | `OPENLINEAGE_POD_EVENT <part>/<parts> <run id>.<event type> <text>`; the texts joined are `<json> #…` |
+| is a START that must not be sent any more | `OPENLINEAGE_POD_EVENT_SUPERSEDED <run id>`: the run has ended meanwhile |
 
 The digest is the CRC-32 of the JSON: a log may alter it, as Airflow's masker of secrets does. The first release printed
 the JSON alone, and a reader of that release passes over what follows the JSON.
@@ -31,11 +32,13 @@ __all__ = [
     "PRINT_TIMEOUT",
     "PartJoiner",
     "Stamp",
+    "ended_run",
     "event_lines",
     "find_part",
     "find_stamp",
     "is_marked",
     "print_event",
+    "print_superseded",
     "text_behind_prefix",
 ]
 
@@ -43,6 +46,8 @@ PREFIX = "OPENLINEAGE_POD_EVENT"
 """The mark of a last-resort line."""
 PRINT_TIMEOUT = 0.2
 """Seconds for writing a line to stderr: a pipe that is read at all takes it at once."""
+
+_SUPERSEDED = f"{PREFIX}_SUPERSEDED"
 
 # The kernel writes at most PIPE_BUF bytes to a pipe in one piece (pipe(7)): into a longer line the job could write.
 # 256 bytes are left for the prefix.
@@ -88,6 +93,11 @@ def print_event(document: Document, deadline: float) -> bool:
     """
     lines = "".join(f"{line}\n" for line in event_lines(document))
     return write_stderr(lines, deadline)
+
+
+def print_superseded(run_id: str, deadline: float) -> bool:
+    """Write that a printed START must not be sent any more, as the end of its run was delivered. Never raises."""
+    return write_stderr(f"{_SUPERSEDED} {run_id}\n", deadline)
 
 
 def event_lines(document: Document) -> Iterator[str]:
@@ -139,6 +149,11 @@ def find_stamp(text: str, end: int) -> Stamp | None:
 def is_marked(text: str) -> bool:
     """Return whether `text` has the prefix of a last-resort line anywhere."""
     return PREFIX in text
+
+
+def ended_run(text: str) -> str:
+    """Return the id of the run whose printed START must not be sent any more, if `text` says so; else an empty text."""
+    return text.partition(f"{_SUPERSEDED} ")[2].partition(" ")[0]
 
 
 def find_part(text: str) -> re.Match[str] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from openlineage_pod._once import Once
 from openlineage_pod._threads import Empty, ReentrantLock, SimpleQueue
 from openlineage_pod.delivery.report import DeliveryReport
+from openlineage_pod.events.document import TERMINAL_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,19 +22,37 @@ if TYPE_CHECKING:
     from openlineage_pod.delivery.spool import Entry
     from openlineage_pod.events.document import Document, Draft
 
-__all__ = ["Event", "Ledger"]
+__all__ = ["MAX_ATTEMPTS_ALONE", "Event", "Ledger"]
+
+
+MAX_ATTEMPTS_ALONE = 6
+"""Attempts to deliver a START before the terminal event of its run may overtake it."""
 
 
 class Event:
     """An event on its way: first a draft, then its document, or only its place in the spool."""
 
-    __slots__ = ("_claim", "document", "draft", "entry", "is_end", "is_fallback", "number", "run_id")
+    __slots__ = (
+        "_claim",
+        "attempts",
+        "attempts_alone",
+        "document",
+        "draft",
+        "entry",
+        "is_end",
+        "is_fallback",
+        "number",
+        "run_id",
+    )
 
     def __init__(self, number: int, run_id: str, draft: Draft | None = None, *, is_fallback: bool = False) -> None:
         self.number = number
         self.run_id = run_id
         self.is_fallback = is_fallback
-        self.is_end = draft is not None and draft.event_type != "START" and not is_fallback
+        self.is_end = draft is not None and draft.event_type in TERMINAL_TYPES and not is_fallback
+        # To deliver it; and how many of them go before the terminal event of its run may overtake it.
+        self.attempts = 0
+        self.attempts_alone = MAX_ATTEMPTS_ALONE
         self.draft = draft
         self.document: Document | None = None
         self.entry: Entry | None = None
@@ -74,7 +93,7 @@ class Ledger:
     def reopen(self, entry: Entry) -> Event:
         """Return the event of an entry of the spool, which counted as spooled until now."""
         event = Event(self.next_number(), entry.run_id)
-        event.entry = entry
+        event.entry, event.is_end = entry, entry.is_end
         with self._counting:
             self._counts["spooled"] -= 1
         self.add(event)
@@ -85,7 +104,7 @@ class Ledger:
         return next(self._numbers)
 
     def resolve(self, event: Event, outcome: str) -> None:
-        """Count an event that the caller has claimed: as `delivered`, `spooled`, `rejected`, `printed` or `pending`."""
+        """Count an event that the caller has claimed, as one of the fields of `DeliveryReport`."""
         with self._counting:
             self._counts[outcome] += 1
         self._unresolved.pop(event.number, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.entry import FORMAT
@@ -15,7 +15,7 @@ from openlineage_pod.events.namespaces import clean_namespaces
 from openlineage_pod.events.uuid7 import new_uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["SUPERSEDED", "Rejected", "Room"]
 
@@ -101,13 +101,17 @@ class Rejected:
         names: list[str] = []
         with suppress(OSError):
             names = self.folder.names()
+        for name, record in self._records(names):
+            yield name, Document(clean_namespaces(record["event"])[0])
+
+    def _records(self, names: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         for name in names:
             with suppress(OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
                 record = json.loads(self.folder.read(name))
                 if record.get("format", 0) > FORMAT:
                     self.tell(f"{self.folder.path}/{name}", "was written by a later release, and stays there")
                 elif is_event(record["event"]) and not record["reason"].startswith(SUPERSEDED):
-                    yield name, Document(clean_namespaces(record["event"])[0])
+                    yield name, record
 
     def remove(self, name: str) -> None:
         """Delete a file whose event has been delivered after all."""
@@ -115,6 +119,23 @@ class Rejected:
             size = self.folder.size_of(name)
             self.folder.remove(name)
             self._room.add(-size)
+
+    def supersede(self, name: str, document: Document, reason: str = "its run ended without it") -> None:
+        """Keep a START that nobody is to send any more: the run has ended for the backend, and START would re-open it.
+
+        Raises:
+            OSError: It cannot be written, or the limit is reached.
+
+        """
+        self.put(name, document, f"{SUPERSEDED}: {reason}")
+
+    def supersede_start(self, run_id: str) -> None:
+        """Have nobody send a START of this run that was refused for good."""
+        with suppress(OSError):
+            mark = f"~{run_id}~START~"
+            for name, record in self._records(name for name in self.folder.names() if mark in name):
+                self.remove(name)
+                self.supersede(name, Document(record["event"]), record["reason"])
 
     def set_aside(self, folder: Folder, name: str, what: str) -> None:
         """Move what does not belong into a folder of the spool here, with one line; if that fails it stays there."""

@@ -16,6 +16,8 @@ class DeliveryReport(NamedTuple):
         rejected: refused for good by the backend or impossible to serialise; each was also reported.
         printed: not delivered in time, and written to stderr as a recoverable line.
         pending: on the way; after the end of the process: lost, because printing was switched off or impossible.
+        superseded: START events that the backend kept refusing until it had accepted the end of their run; they are not
+            sent any more, as they would re-open the run.
 
     """
 
@@ -24,6 +26,8 @@ class DeliveryReport(NamedTuple):
     rejected: int = 0
     printed: int = 0
     pending: int = 0
+    superseded: int = 0
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {name}" for name, count in zip(self._fields, self, strict=True))
+        counts = zip(self._fields, self, strict=True)
+        return ", ".join(f"{count} {name}" for name, count in counts if count or name != "superseded")

@@ -72,7 +72,11 @@ class RetryPolicy:
         self._closing.wait(seconds)
 
     def call(
-        self, attempt: Callable[[], None], on_failure: Callable[[BaseException], None], budget: float = math.inf
+        self,
+        attempt: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+        budget: float = math.inf,
+        gives_up: Callable[[], bool] = lambda: False,
     ) -> None:
         """Call `attempt` until it succeeds; `on_failure` hears of every failure that is followed by a pause.
 
@@ -81,9 +85,11 @@ class RetryPolicy:
             on_failure: is told of a failure.
             budget: seconds after which there is no further attempt; at the end of the process a quarter of the
                 remaining time at most, so that one event does not take it all.
+            gives_up: is asked after each failure; true: there is no further attempt.
 
         Raises:
-            Exception: the last failure, if it is permanent, the budget is spent or the deadline has passed.
+            Exception: the last failure, if it is permanent, the budget is spent, the deadline has passed or the caller
+                gives up.
 
         """
         started = time.monotonic()
@@ -112,7 +118,9 @@ class RetryPolicy:
         tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             wait=lambda state: self._pause(backoff(state), _retry_after(_failure(state))),
-            stop=lambda state: self._is_over(time.monotonic() - started, budget, _retry_after(_failure(state))),
+            stop=lambda state: (
+                gives_up() or self._is_over(time.monotonic() - started, budget, _retry_after(_failure(state)))
+            ),
             sleep=self._sleep,
             before_sleep=before_sleep,
             reraise=True,

@@ -87,6 +87,21 @@ class RunQueue:
             else:
                 del self._events[run_id]
 
+    def end_behind(self, run_id: str) -> Event | None:
+        """Return the terminal event that waits behind others of a run that the caller has taken, or None."""
+        events = self._events[run_id]
+        return events[-1] if len(events) > 1 and events[-1].is_end else None
+
+    def before(self, event: Event) -> list[Event]:
+        """Return the events of a run before this one of its events, in order."""
+        events = self._events[event.run_id]
+        return events[: events.index(event)]
+
+    def remove(self, event: Event) -> None:
+        """Remove a resolved event that is not the next one of its run, which the caller has taken."""
+        with self._queueing:
+            self._events[event.run_id].remove(event)
+
     def park(self, run_id: str) -> None:
         """Put a run whose event keeps failing aside, so that other runs go first."""
         self._parked.append(run_id)

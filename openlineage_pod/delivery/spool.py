@@ -3,7 +3,8 @@
     new/        one file per undelivered event, its JSON; the name sorts by time and names run, type and owner
     tmp/        files that are being written
     open/       of each open run its fallback: the terminal event to report if its process dies without one
-    rejected/   events refused for good, beside the reason, and files that were no event
+    rejected/   events refused for good, beside the reason, files that were no event, and with the reason `superseded`
+                START events whose runs ended without them, which are never sent
     owners/     one locked file per process that writes here (`owners`)
     drain.lock  held by the one process that delivers what others left
 
@@ -173,6 +174,14 @@ class Spool:
             return False
         self.resolve(entry)
         return True
+
+    def supersede(self, entry: Entry) -> None:
+        """Set a START aside for good: its run has ended for the backend, and START would re-open it."""
+        document = self.read(entry)
+        if document is not None:
+            with suppress(OSError):  # where there is no room, nobody misses it
+                self.rejected.supersede(entry.name, document)
+        self.remove(entry)
 
     def entries(self) -> list[Entry]:
         """Return all entries of all processes, oldest first."""

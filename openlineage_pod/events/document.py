@@ -28,8 +28,20 @@ if TYPE_CHECKING:
             """Return the entry of an event's `inputs` or `outputs` (the value of `side`)."""
 
 
-__all__ = ["Document", "Draft", "fallback_event", "is_event", "json_ready", "to_document", "to_json", "warn_once"]
+__all__ = [
+    "TERMINAL_TYPES",
+    "Document",
+    "Draft",
+    "fallback_event",
+    "is_event",
+    "json_ready",
+    "to_document",
+    "to_json",
+    "warn_once",
+]
 
+TERMINAL_TYPES = frozenset({"COMPLETE", "FAIL", "ABORT"})
+"""The types of the events that end a run."""
 _MAX_DEPTH = 64
 _MAX_VALUES = 100_000
 

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openlineage_pod.delivery.entry import FORMAT
-from openlineage_pod.delivery.last_resort import find_part, find_stamp, is_marked, text_behind_prefix
+from openlineage_pod.delivery.last_resort import ended_run, find_part, find_stamp, is_marked, text_behind_prefix
+from openlineage_pod.delivery.rejected import SUPERSEDED
 from openlineage_pod.events.document import is_event
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ _MAX_SHOWN = 3
 
 
 class Finding(NamedTuple):
-    """An event with its place, the problem of one that is not to be sent, or that of something that looks like one."""
+    """An event with its place, the problem of one that is not to be sent, or that of something that looks like one.
+
+    `ended` is the id of a run whose terminal event was delivered, though its START was printed.
+    """
 
     place: str
     document: dict[str, Any] | None
     problem: str = ""
+    ended: str = ""
 
 
 def events_in(lines: Iterable[str], name: str, parts: PartJoiner) -> Iterator[Finding]:
@@ -39,6 +44,9 @@ def events_in(lines: Iterable[str], name: str, parts: PartJoiner) -> Iterator[Fi
     for number, line in _whole_lines(lines):
         place = f"{name}:{number}"
         for text in _texts(line):
+            if ended := ended_run(text):
+                yield Finding(place, None, ended=ended)
+                continue
             part = find_part(text)
             if part is None:
                 is_behind_prefix = is_marked(text) and not text.lstrip().startswith("{")
@@ -147,5 +155,7 @@ def _masked_names(document: Any) -> Iterator[str]:
 
 def _as_event(document: Any) -> dict[str, Any] | None:
     if isinstance(document, dict):
+        if str(document.get("reason", "")).startswith(SUPERSEDED):
+            return None
         document = document.get("event", document)  # files in a spool's rejected/ hold the event and the reason
     return document if isinstance(document, dict) and is_event(document) else None

@@ -9,6 +9,7 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
@@ -25,6 +26,7 @@ from openlineage_pod.settings import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from openlineage_pod.delivery.spool import Entry
     from openlineage_pod.events.document import Document
     from openlineage_pod.settings import Settings
 
@@ -34,6 +36,8 @@ _POLL = 0.2
 _POLL_WHILE_FAILING = 1.0
 # Seconds for the attempts to deliver one event before the next run gets its turn.
 _TURN_BUDGET = 2.0
+# Passes in which a START may fail before the terminal event of its run overtakes it.
+_MAX_PASSES_ALONE = 2
 # Seconds of the grace period that stay unused before the SIGKILL.
 _EXIT_RESERVE = 1.0
 # Seconds of the grace period for the deliveries after the living processes had their time.
@@ -89,6 +93,8 @@ class _Relay:
         self._end = math.inf
         self._stopping = threading.Event()
         self._is_failing = False
+        # By run: the passes in which its event failed.
+        self._failures: Counter[str] = Counter()
 
     def stop(self, end: float) -> None:
         """Make `run` return, at `end` (a time of `time.monotonic()`) at the latest."""
@@ -122,13 +128,20 @@ class _Relay:
                 SECRETS,
                 self._stopping.is_set,
                 last_resort=self._last_resort,
+                emit_once=self._emit,
+                may_be_overtaken=self._may_be_overtaken,
             )
         if failure is None:
             self._is_failing = False
+            self._failures.clear()
         elif not self._is_failing:  # one line per outage
             self._is_failing = True
             logger.warning("events wait in %s: %s", self._spool.path, describe(failure, SECRETS))
         return entries is not None
+
+    def _may_be_overtaken(self, entry: Entry) -> bool:
+        self._failures[entry.run_id] += 1
+        return self._stopping.is_set() or self._failures[entry.run_id] >= _MAX_PASSES_ALONE
 
     def _deliver(self, document: Document) -> None:
         self._retry.call(lambda: self._emit(document), lambda _error: None, _TURN_BUDGET)

@@ -9,11 +9,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from openlineage_pod.delivery.last_resort import PartJoiner
+from openlineage_pod.delivery.ledger import MAX_ATTEMPTS_ALONE
 from openlineage_pod.delivery.retry import RetryPolicy, is_key_refused, is_transient
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
 from openlineage_pod.delivery.transports.connect import connect
-from openlineage_pod.events.document import Document
+from openlineage_pod.events.document import TERMINAL_TYPES, Document
 from openlineage_pod.events.namespaces import clean_namespaces
 from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.recovery.log_files import open_log
@@ -50,14 +51,28 @@ class _Found(NamedTuple):
         """Delete the event where it was found, if that was a spool: it has been delivered."""
         if self.spool is not None and self.entry is not None:
             self.spool.resolve(self.entry)
+            if self.is_end:
+                self.spool.rejected.supersede_start(self.document.run_id)
         elif self.spool is not None and self.record:
             self.spool.rejected.remove(self.record)
+
+    def supersede(self) -> None:
+        """Set the event aside where it was found, if that was a spool: it must not be sent any more."""
+        if self.spool is not None and self.entry is not None:
+            self.spool.supersede(self.entry)
+        elif self.spool is not None and self.record:
+            self.spool.rejected.supersede_start(self.document.run_id)
 
     def reject(self, reason: str) -> bool:
         """Set the refused event aside in its spool; return False where the spool has no room for it."""
         if self.spool is not None and self.entry is not None:
             return self.spool.reject(self.entry, self.document, reason)
         return True
+
+    @property
+    def is_end(self) -> bool:
+        """Whether it is a terminal event."""
+        return self.document.event_type in TERMINAL_TYPES
 
     def __str__(self) -> str:
         document = self.document.fields
@@ -83,8 +98,8 @@ def replay(
 ) -> int:
     """Deliver the events found at `paths`, oldest first, and return the exit status of the command.
 
-    Each event is delivered once, even if it is found several times. An accepted event is deleted from its spool. Events
-    of processes that still run are left to those processes.
+    Each event is delivered once, even if it is found several times. A START whose run has ended for the backend is not
+    sent. An accepted event is deleted from its spool. Events of processes that still run are left to those processes.
 
     Args:
         paths: spool directories (with what they hold in rejected/), files of events (one JSON document a line), logs of
@@ -108,62 +123,119 @@ def replay(
         found = {event.identity: event for event in everything}
         reader.report_unfit(found)
         if dry_run:
-            for event in found.values():
+            listed = [event for event in found.values() if event.is_end or event.document.run_id not in reader.ended]
+            for event in listed:
                 print(event, file=out)
-            print(f"{len(found)} events would be sent, {reader.problems} problems", file=err)
+            print(f"{len(listed)} events would be sent, {reader.problems} problems", file=err)
             return 1 if reader.problems else 0
-        sent, rejected, failed = _deliver(list(found.values()), environ, err)
+        sending = _Sending(environ, err)
+        sending.run(list(found.values()), reader.ended)
         for event in everything:  # an event may lie in several spools
-            if event.identity in sent:
-                event.forget()
-    print(f"{len(sent)} sent, {rejected} rejected, {failed} left, {reader.problems} problems", file=err)
-    return 1 if rejected or failed or reader.problems else 0
+            sending.clear_up(event)
+    sent, superseded, rejected = len(sending.sent), len(sending.superseded), sending.rejected
+    left = len(found) - sent - superseded - rejected
+    aside = f"{superseded} superseded, " if superseded else ""
+    print(f"{sent} sent, {rejected} rejected, {left} left, {aside}{reader.problems} problems", file=err)
+    return 1 if rejected or left or reader.problems else 0
 
 
-def _deliver(events: list[_Found], environ: Mapping[str, str], err: TextIO) -> tuple[set[str], int, int]:
-    """Deliver in order; return the identities of the sent events, and how many were rejected and are left."""
-    transport = connect(environ) if events else None
-    if events and transport is None:
-        print(NOT_CONFIGURED, file=err)
-        return set(), 0, len(events)
-    retry, budget = RetryPolicy(), EVENT_BUDGET
-    sent: set[str] = set()
-    behind: set[str] = set()
-    rejected = 0
-    for number, event in enumerate(events, 1):
-        run_id = event.document.run_id
-        if err.isatty():
-            done = 30 * number // len(events)
-            print(f"\r[{'#' * done:30}] {number}/{len(events)}", end="\n" if number == len(events) else "", file=err)
-        if run_id in behind:
-            continue  # an earlier event of its run is left, and the events of a run keep their order
+class _Sending:
+    """Delivers events in order, and knows what became of them, by their identities.
+
+    A START that keeps failing is overtaken by the terminal event of its run. After that it is never sent: it would
+    re-open the run.
+    """
+
+    def __init__(self, environ: Mapping[str, str], err: TextIO) -> None:
+        self.sent: set[str] = set()
+        self.superseded: set[str] = set()
+        self.rejected = 0
+        self._environ = environ
+        self._err = err
+        self._retry = RetryPolicy()
+        self._budget = EVENT_BUDGET
+        self._has_overtaken = False
+
+    def run(self, events: list[_Found], ended: set[str]) -> None:
+        """Deliver events; the runs in `ended` are known to have ended for the backend."""
+        transport = connect(self._environ) if events else None
+        if transport is None:
+            if events:
+                print(NOT_CONFIGURED, file=self._err)
+            return
+        ends = {event.document.run_id: event for event in events if event.is_end}
+        behind: set[str] = set()
+        for number, event in enumerate(events, 1):
+            if self._err.isatty():
+                self._draw_progress(number, len(events))
+            run_id = event.document.run_id
+            if run_id in behind or event.identity in self.sent:
+                continue  # an earlier event of its run is left, and the events of a run keep their order
+            if run_id in ended and not event.is_end:
+                self.superseded.add(event.identity)
+            elif self._send(event, transport, ends.get(run_id)):
+                ended |= {run_id} if event.identity in self.sent and event.is_end else set()
+            else:
+                behind.add(run_id)
+
+    def _send(self, event: _Found, transport: Transport, end: _Found | None) -> bool:
+        """Deliver an event, or the terminal event of its run without it; return False if it is left."""
+        attempts = 0
+
+        def attempt() -> None:
+            nonlocal attempts
+            attempts += 1
+            transport.emit(event.document)
+
         try:
-            _attempt(retry, transport, event, budget)
+            self._retry.call(attempt, lambda _error: None, self._budget)
         except Exception as error:
             reason = describe(error, SECRETS)
-            if is_transient(error) or is_key_refused(error):
-                budget = 0 if is_transient(error) else budget
-                behind.add(run_id)
-                _print_line(f"left: {event}: {reason}", err)
-            elif event.reject(reason):
-                rejected += 1
-                _print_line(f"rejected: {event}: {reason}", err)
-            else:
-                _print_line(f"left, as rejected/ is full: {event}: {reason}", err)
-        else:
-            sent.add(event.identity)
+            if not (is_transient(error) or is_key_refused(error)):
+                if event.reject(reason):
+                    self.rejected += 1
+                    _print_line(f"rejected: {event}: {reason}", self._err)
+                else:
+                    _print_line(f"left, as rejected/ is full: {event}: {reason}", self._err)
+                return True
+            self._budget = 0 if is_transient(error) else self._budget
+            may_be_overtaken = not event.is_end and (self._has_overtaken or attempts >= MAX_ATTEMPTS_ALONE)
+            if may_be_overtaken and end is not None and self._overtake(event, transport, end):
+                _print_line(f"superseded, its run has ended: {event}: {reason}", self._err)
+                return True
+            _print_line(f"left: {event}: {reason}", self._err)
+            return False
+        self.sent.add(event.identity)
+        self.clear_up(event)
+        return True
+
+    def _overtake(self, event: _Found, transport: Transport, end: _Found) -> bool:
+        try:
+            transport.emit(end.document)
+        except Exception:
+            return False  # it is told when its turn comes
+        self._has_overtaken = True
+        self.superseded.add(event.identity)
+        self.sent.add(end.identity)
+        self.clear_up(event)
+        self.clear_up(end)
+        return True
+
+    def clear_up(self, event: _Found) -> None:
+        """Take an event that is not to be sent again out of its spool."""
+        if event.identity in self.superseded:
+            event.supersede()
+        elif event.identity in self.sent:
             event.forget()
-    return sent, rejected, len(events) - len(sent) - rejected
+
+    def _draw_progress(self, number: int, total: int) -> None:
+        done = 30 * number // total
+        print(f"\r[{'#' * done:30}] {number}/{total}", end="\n" if number == total else "", file=self._err)
 
 
 def _print_line(text: str, err: TextIO) -> None:
     """Write a line; on a terminal over the progress bar, which the next event draws again."""
     print(f"\r{'':60}\r{text}" if err.isatty() else text, file=err)
-
-
-def _attempt(retry: RetryPolicy, transport: Transport | None, event: _Found, budget: float) -> None:
-    assert transport is not None  # noqa: S101  without a transport no event gets here
-    retry.call(lambda: transport.emit(event.document), lambda _error: None, budget)
 
 
 class _Reader:
@@ -178,6 +250,8 @@ class _Reader:
         # Events that are not to be sent, by their identity: why.
         self._unfit: list[tuple[str, str]] = []
         self.problems = 0
+        # The runs that are known to have ended for the backend.
+        self.ended: set[str] = set()
 
     def read(self, paths: Iterable[str]) -> Iterator[_Found]:
         """Yield the events at all paths."""
@@ -238,7 +312,9 @@ class _Reader:
         with open_log(path) as log:
             for finding in events_in(log.lines, path, self._parts):
                 is_of_use = True
-                if finding.document is None:
+                if finding.ended:
+                    self.ended.add(finding.ended)
+                elif finding.document is None:
                     self._problem(f"{finding.place} {finding.problem}")
                 elif finding.problem:
                     self._unfit.append((_identity(finding.document), f"{finding.place} {finding.problem}"))

@@ -325,7 +325,7 @@ def test_flush_says_what_became_of_the_events(receiver: Receiver, jobs: Jobs) ->
         """,
         receiver.environ,
     )
-    assert finished.stdout == "0 0 0 0 0\n2 delivered, 0 spooled, 2 rejected, 0 printed, 0 pending\n"
+    assert finished.stdout == "0 0 0 0 0 0\n2 delivered, 0 spooled, 2 rejected, 0 printed, 0 pending\n"
     assert types(finished.printed) == ["START", "COMPLETE"]
 
 
