@@ -202,15 +202,20 @@ def new_thread(target: Callable[[], None], name: str) -> Thread:
     return threading.Thread(target=target, name=name, daemon=True)
 
 
+# The private name is the C module's own, which `threading.local` has from there.
+_here: Any = _genuine_thread._local()  # noqa: SLF001
+
+
 class _OurThreads:
     """The message of a warnings filter: it matches every text, but only in a thread of ours."""
 
-    def __init__(self) -> None:
-        self.idents: set[int] = set()
-
     def match(self, _text: str) -> bool:
         """Return whether this thread is ours."""
-        return get_ident() in self.idents
+        return getattr(_here, "is_ours", False)
+
+    def __reduce__(self) -> str:
+        """Be the same object in another process: some libraries send their filters to their workers."""
+        return "_ours"
 
 
 _ours = _OurThreads()
@@ -231,11 +236,8 @@ def _without_warnings(target: Callable[[], None]) -> Callable[[], None]:
         is_strict = any(action == "error" for action, *_ in filters)
         if (is_strict or sys.warnoptions or sys.flags.warn_default_encoding) and _FILTER not in filters:
             filters.insert(0, _FILTER)
-        _ours.idents.add(get_ident())
-        try:
-            target()
-        finally:
-            _ours.idents.discard(get_ident())
+        _here.is_ours = True
+        target()
 
     return run
 

@@ -94,6 +94,33 @@ def test_filters_of_the_job(receiver: Receiver, jobs: Jobs) -> None:
     assert (finished.stdout, finished.stderr) == ("True\n", "")
 
 
+FILTERS_SENT = """
+import copy, pickle, threading, warnings
+from openlineage_pod import flush, lineage_run
+with lineage_run("job"):
+    pass
+flush(60)
+assert copy.deepcopy(warnings.filters) == pickle.loads(pickle.dumps(warnings.filters)) == warnings.filters
+raised = []
+def work():
+    try:
+        warnings.warn("the job's own")
+    except UserWarning:
+        raised.append(threading.current_thread().name)
+for _ in range(20):  # some of them have the identity of a thread of ours that has ended
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+print(len(raised))
+"""
+
+
+def test_filters_that_the_job_sends_to_its_workers(receiver: Receiver, jobs: Jobs) -> None:
+    """Our filter can be copied and pickled, as some libraries do, and no thread of the job is taken for ours."""
+    finished = jobs.run(FILTERS_SENT, {**receiver.environ, "PYTHONWARNINGS": "error"})
+    assert (finished.stdout, finished.stderr) == ("20\n", "")
+
+
 @pytest.mark.parametrize("command", ["relay", "replay"])
 def test_other_commands(command: str, receiver: Receiver, jobs: Jobs) -> None:
     """The commands of this package ignore warnings, too."""
