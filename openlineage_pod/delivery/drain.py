@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT, print_event
-from openlineage_pod.delivery.retry import is_transient
+from openlineage_pod.delivery.retry import is_key_refused, is_transient
 from openlineage_pod.delivery.transports.base import describe
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class _Drainer:
         try:
             self._emit(document)
         except Exception as error:
-            if is_transient(error):
+            if is_transient(error) or is_key_refused(error):
                 return error
             reason = describe(error, self._secrets)
             logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)

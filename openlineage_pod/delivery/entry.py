@@ -53,6 +53,11 @@ class Entry(NamedTuple):
         """The id of the process that wrote the event."""
         return self.part(3)
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether a later release wrote the event, in a format that this one does not know."""
+        return format_of(self.owner) > FORMAT
+
     @classmethod
     def of(cls, document: Document, folder: str, when: str, owner: str) -> Entry:
         """Return the entry of a new event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
@@ -11,6 +12,8 @@ from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT, print_event, pri
 from openlineage_pod.delivery.spool import Spool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from openlineage_pod.delivery.ledger import Event, Ledger
     from openlineage_pod.events.document import Document
     from openlineage_pod.settings import Settings
@@ -37,8 +40,10 @@ class Keeper:
         self.prints_rejected = False
         self._settings = settings
         self._ledger = ledger
-        # The runs whose START was printed (true) or is in rejected/.
-        self._aside: dict[str, bool] = {}
+        # The entries that the backend left in the spool because of the key: this process tries them no more.
+        self.held: set[str] = set()
+        # The runs whose START was printed, rejected or held, and what to do when their end is delivered.
+        self._aside: dict[str, Callable[[], object]] = {}
         # Runs whose terminal event was lost; their fallback stays in the spool.
         self._lost: set[str] = set()
 
@@ -104,10 +109,7 @@ class Keeper:
             self.spool.remove(event.entry)
         if event.is_end and event.run_id in self._aside:
             # The START was refused or printed. No replay may send it now: it would re-open the run.
-            if self._aside.pop(event.run_id):
-                print_superseded(event.run_id, time.monotonic() + PRINT_TIMEOUT)
-            elif self.spool is not None:
-                self.spool.rejected.supersede_start(event.run_id)
+            self._aside.pop(event.run_id)()
         if is_mine:  # last: the process may end as soon as nothing is unresolved
             self.resolve_claimed(event, "delivered")
 
@@ -124,10 +126,20 @@ class Keeper:
         if not event.claim():  # first, as in `accept`
             return
         if event.entry is not None and self.spool is not None and self.spool.reject(event.entry, document, reason):
-            self._note_aside(event, is_printed=False)
+            self._note_aside(event, partial(self.spool.rejected.supersede_start, event.run_id))
             self.resolve_claimed(event, "rejected")
         else:
             self._print_claimed(event, time.monotonic() + PRINT_TIMEOUT, "rejected")
+
+    def hold(self, event: Event) -> bool:
+        """Leave an event in the spool for later processes, and count it; return False if it is not there."""
+        if event.entry is None or self.spool is None:
+            return False
+        if event.claim():
+            self.held.add(event.entry.name)
+            self._note_aside(event, partial(self.spool.supersede, event.entry))
+            self.resolve_claimed(event, "spooled")
+        return True
 
     def rewrite(self, event: Event) -> None:
         """Put a spooled event into the spool once more if its directory has vanished meanwhile."""
@@ -155,10 +167,10 @@ class Keeper:
             with guarded("print an event"):
                 printed = event.document is not None and print_event(event.document, deadline)
         if printed:
-            self._note_aside(event, is_printed=True)
+            self._note_aside(event, lambda: print_superseded(event.run_id, time.monotonic() + PRINT_TIMEOUT))
         self.prints_rejected |= printed and outcome == "rejected"
         self.resolve_claimed(event, outcome if printed or outcome == "rejected" else "pending")
 
-    def _note_aside(self, event: Event, *, is_printed: bool) -> None:
+    def _note_aside(self, event: Event, supersede: Callable[[], object]) -> None:
         if not event.is_end and len(self._aside) < _MAX_ASIDE:
-            self._aside[event.run_id] = is_printed
+            self._aside[event.run_id] = supersede

@@ -49,11 +49,19 @@ class Owners:
         # Held, not to be closed, for the life of this process: nobody else may take its events for left behind.
         self._lock = temporary.create(self.own)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._status = os.fstat(self._lock)
         temporary.move(self.own, folder)
 
     def abandon(self) -> None:
         """Let go of the lock in a forked child: it is the parent's, and must end with the parent."""
-        os.close(self._lock)
+        if self._has_lock():
+            os.close(self._lock)
+
+    def _has_lock(self) -> bool:
+        """Return whether the descriptor is still ours: a job that becomes a daemon closes all, and opens others."""
+        with suppress(OSError):
+            return os.path.samestat(self._status, os.fstat(self._lock))
+        return False
 
     def release(self) -> None:
         """Say that this process has ended: what it leaves is for others."""
@@ -63,7 +71,8 @@ class Owners:
     def say(self, what: bytes) -> None:
         """Tell the other owners `HANDED_OVER` or `RELAYS`."""
         with suppress(OSError):
-            os.pwrite(self._lock, what, 0)
+            if self._has_lock():
+                os.pwrite(self._lock, what, 0)
 
     def said(self, owner: str) -> bytes:
         """Return what an owner has told the others, empty if nothing."""

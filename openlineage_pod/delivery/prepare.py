@@ -237,8 +237,9 @@ class Preparer:
         """Take up the oldest events of this process that are in the spool alone. Meanwhile none goes past them."""
         spool = self._keeper.spool
         if spool is not None:
-            at_hand = {event.entry.name for event in self._ledger.unresolved() if event.entry is not None}
-            others = [entry for entry in spool.entries() if entry.owner == spool.owner and entry.name not in at_hand]
+            known = {event.entry.name for event in self._ledger.unresolved() if event.entry is not None}
+            known |= self._keeper.held
+            others = [entry for entry in spool.entries() if entry.owner == spool.owner and entry.name not in known]
             for entry in others[:_MAX_AT_HAND]:
                 self._queue.put(self._ledger.reopen(entry))
             self.has_spilled = len(others) > _MAX_AT_HAND

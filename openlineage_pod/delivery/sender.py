@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from openlineage_pod._guard import logger
 from openlineage_pod._threads import Event as ThreadEvent
 from openlineage_pod.delivery.ledger import MAX_ATTEMPTS_ALONE
-from openlineage_pod.delivery.retry import is_transient
+from openlineage_pod.delivery.retry import is_key_refused, is_transient
 from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe, phase_of, target_of
 from openlineage_pod.settings import ConfigurationError
 
@@ -71,6 +71,7 @@ class Sender:
         self._retry = retry
         self._transports: list[Transport] = []
         self._last_failure = ""
+        self._is_key_refused = False
         # When the exit began, and when it ends.
         self._exit: tuple[float, float] | None = None
         # When the backend last accepted an event, or was first asked to.
@@ -186,6 +187,16 @@ class Sender:
 
     def _reject(self, event: Event, document: Document, error: Exception) -> None:
         reason = self._last_failure = describe(error, self._secrets)
+        if is_key_refused(error) and self._keeper.hold(event):
+            if not self._is_key_refused:  # one line for all events
+                self._is_key_refused = True
+                logger.warning(
+                    "the lineage backend refuses the API key: %s; events stay in the spool %s until the next process, "
+                    "a relay or `openlineage-pod replay` delivers them",
+                    reason,
+                    self._settings.spool_dir,
+                )
+            return
         logger.warning(
             "the lineage backend refused the %s event of job %s, run %s, for good: %s",
             document.event_type,

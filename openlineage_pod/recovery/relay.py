@@ -16,7 +16,7 @@ from openlineage_pod._guard import guarded, logger
 from openlineage_pod._stderr import write_stderr
 from openlineage_pod._threads import start_thread
 from openlineage_pod.delivery.drain import drain
-from openlineage_pod.delivery.retry import RetryPolicy
+from openlineage_pod.delivery.retry import RetryPolicy, is_key_refused
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
 from openlineage_pod.delivery.transports.connect import connect
@@ -34,6 +34,8 @@ __all__ = ["relay"]
 
 _POLL = 0.2
 _POLL_WHILE_FAILING = 1.0
+# While the backend refuses the key: many refusals may have the address of the relay blocked.
+_POLL_WHILE_REFUSED = 10.0
 # Seconds for the attempts to deliver one event before the next run gets its turn.
 _TURN_BUDGET = 2.0
 # Passes in which a START may fail before the terminal event of its run overtakes it.
@@ -93,6 +95,7 @@ class _Relay:
         self._end = math.inf
         self._stopping = threading.Event()
         self._is_failing = False
+        self._pause = _POLL
         # By run: the passes in which its event failed.
         self._failures: Counter[str] = Counter()
 
@@ -107,13 +110,13 @@ class _Relay:
         while not self._stopping.is_set():
             with guarded("relay"):
                 self._pass()
-            self._stopping.wait(_POLL_WHILE_FAILING if self._is_failing else _POLL)
+            self._stopping.wait(self._pause)
         # The last pass also ends the runs of processes that were asked to stop and still live: nobody else will.
         last_call = self._end - min(_LAST_PASS, max(0.0, self._end - time.monotonic()) / 2)
         with guarded("relay the rest"):
             while self._spool.is_in_use() and time.monotonic() < last_call:
                 self._pass()
-                time.sleep(min(_POLL, max(0.0, last_call - time.monotonic())))
+                time.sleep(min(self._pause, max(0.0, last_call - time.monotonic())))
             # Another process may hold the drain lock, and may stop before it has delivered everything.
             while not self._pass(all_of_them=True) and self._spool.is_in_use() and time.monotonic() < self._end:
                 time.sleep(min(_POLL, max(0.0, self._end - time.monotonic())))
@@ -132,11 +135,13 @@ class _Relay:
                 may_be_overtaken=self._may_be_overtaken,
             )
         if failure is None:
-            self._is_failing = False
+            self._is_failing, self._pause = False, _POLL
             self._failures.clear()
         elif not self._is_failing:  # one line per outage
             self._is_failing = True
             logger.warning("events wait in %s: %s", self._spool.path, describe(failure, SECRETS))
+        if failure is not None:
+            self._pause = _POLL_WHILE_REFUSED if is_key_refused(failure) else _POLL_WHILE_FAILING
         return entries is not None
 
     def _may_be_overtaken(self, entry: Entry) -> bool:

@@ -286,7 +286,10 @@ class _Reader:
             return
         for run_id in spool.unreported:
             self._problem(f"{path}: the end of run {run_id} cannot be reported yet")
-        if left := len(spool.entries()) - len(entries):
+        others = set(spool.entries()).difference(entries)
+        if newer := sum(entry.is_newer for entry in others):
+            self._problem(f"{path}: {newer} events were written by a later release, which has to send them")
+        if left := len(others) - newer:
             self._problem(f"{path}: {left} events belong to processes that still run")
         for entry in entries:
             document = spool.read(entry, set_aside=not self._dry_run)

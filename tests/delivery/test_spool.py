@@ -465,6 +465,18 @@ def test_abandoned_after_a_fork(directory: Path) -> None:
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("say", ["spool.hand_over()", "spool.relay_only()", "spool.abandon()"])
+def test_descriptors_that_the_job_closed(say: str, directory: Path) -> None:
+    """A job that closes all descriptors, and opens a file of its own under the number of ours, keeps that file."""
+    own = directory.parent / "own"
+    source = (
+        "import os\nos.closerange(3, 256)\n"
+        f"own = [open({str(own)!r}, 'w') for _ in range(9)][-1]\n{say}\nown.write('text')\nown.close()"
+    )
+    with another_process(directory, then=source):
+        assert own.read_text() == "text"
+
+
 def test_existing_directory(directory: Path) -> None:
     """A directory that exists with what earlier processes left is used as it is."""
     with another_process(directory, 1):

@@ -55,6 +55,26 @@ def leave(directory: Path, *numbers: int) -> None:
     spool.release()
 
 
+@pytest.mark.parametrize("folder", ["new", "open", "tmp", "owners", "rejected"])
+def test_foreign_things(folder: str, spool: Path, receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
+    """A relay neither follows nor waits for what does not belong into the spool, says so once, and delivers."""
+    leave(spool, 1)
+    (tmp_path / "secret").write_text(json.dumps(event(66)))
+    os.mkfifo(spool / folder / "fifo")
+    (spool / folder / "link").symlink_to(tmp_path / "secret")
+    (spool / folder / "folder").mkdir()
+    relay = start_relay(jobs, spool, receiver.environ)
+    receiver.wait_for(lambda events: len(events) == 2)
+    os.mkfifo(spool / folder / "00000000000000000001-00000000~r~START~o.json")
+    (spool / "owners" / "x").symlink_to("/dev/null")
+    leave(spool, 2)
+    receiver.wait_for(lambda events: len(events) == 4)
+    finished = stop(relay)
+    assert (finished.returncode, types(receiver.events())) == (0, ["START", "COMPLETE"] * 2)
+    assert finished.stderr.count("folder is not a regular file; it is set aside") == (folder != "rejected")
+    assert (tmp_path / "secret").exists()
+
+
 def test_delivers_for_processes_without_a_transport(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """What a running process spools is delivered at once, in order, and nothing is left of it anywhere."""
     relay = start_relay(jobs, spool, receiver.environ)

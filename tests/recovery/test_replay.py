@@ -501,6 +501,18 @@ def test_end_that_cannot_be_written(setting: Setting, monkeypatch: pytest.Monkey
     assert setting.sent() == ["job_1 START", "job_1 FAIL"]
 
 
+def test_spool_of_a_later_release(setting: Setting) -> None:
+    """Events that a later release spooled are a problem that says so; they stay, and the others are sent."""
+    spool = setting.left_behind(event(1), event(2))
+    newer = names(setting.spool / "new")[0]
+    (setting.spool / "new" / newer).rename(setting.spool / "new" / newer.replace(".f1.", ".f2."))
+    result = setting.replay(spool)
+    assert (result.status, setting.sent()) == (1, ["job_2 START"])
+    assert f"{spool}: 1 events were written by a later release" in result.err
+    assert result.err.endswith("1 sent, 0 rejected, 0 left, 1 problems\n")
+    assert len(names(setting.spool / "new")) == 1
+
+
 def test_spool_that_somebody_delivers_from(setting: Setting) -> None:
     """A spool from which another process delivers at the moment is a problem that says so, and nothing is sent."""
     setting.left_behind(event(3))
