@@ -170,7 +170,8 @@ class Spool:
         """Move an event that was refused for good into rejected/, beside the reason; return whether that succeeded."""
         try:
             self.rejected.put(entry.name, document, reason)
-        except OSError:
+        except OSError as error:
+            self.rejected.tell(self.rejected.folder.path, f"takes no more refused events: {error}")
             return False
         self.resolve(entry)
         return True

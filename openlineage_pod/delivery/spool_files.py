@@ -94,6 +94,7 @@ def make_directory(path: str) -> None:
 
     """
     missing = []
+    path = os.path.realpath(path)  # without a slash at its end
     while path and not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)

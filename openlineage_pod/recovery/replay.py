@@ -12,6 +12,7 @@ from openlineage_pod.delivery.last_resort import PartJoiner
 from openlineage_pod.delivery.ledger import MAX_ATTEMPTS_ALONE
 from openlineage_pod.delivery.retry import RetryPolicy, is_key_refused, is_transient
 from openlineage_pod.delivery.spool import Spool
+from openlineage_pod.delivery.spool_files import shown
 from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import TERMINAL_TYPES, Document
@@ -81,7 +82,7 @@ class _Found(NamedTuple):
             f"{document['eventTime']} {document['eventType']:8} {job['namespace']}/{job['name']} "
             f"{document['run']['runId']} ({self.source})"
         )
-        return text.encode("ascii", "backslashreplace").decode("ascii")  # a terminal may show only ASCII
+        return shown(text.encode("ascii", "backslashreplace").decode("ascii"))  # a terminal may show only ASCII
 
 
 def _identity(fields: Mapping[str, Any]) -> str:
@@ -333,4 +334,4 @@ class _Reader:
 
     def _problem(self, text: str) -> None:
         self.problems += 1
-        print(text, file=self._err)
+        print(shown(text), file=self._err)

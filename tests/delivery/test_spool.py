@@ -325,14 +325,16 @@ def test_rejected_events_do_not_count(directory: Path) -> None:
     spool.write(event(3))
 
 
-def test_size_limit_of_rejected_events(directory: Path) -> None:
-    """rejected/ has the spool's limit: an event beyond it stays where it is; deleted files make room again."""
+def test_size_limit_of_rejected_events(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """rejected/ has the spool's limit: an event beyond it stays where it is, with one line; deleted files make room."""
     spool = Spool(str(directory), 4 * size_of(event(1)))
     entries = [spool.write(event(number)) for number in range(1, 4)]
     kept = [spool.reject(entry, event(number), "400") for number, entry in enumerate(entries, 1)]
     assert kept == [True, True, True]
     fourth = spool.write(event(4))
-    assert not spool.reject(fourth, event(4), "400")
+    assert [spool.reject(fourth, event(4), "400") for _ in range(2)] == [False, False]
+    (record,) = caplog.records
+    assert f"its limit of {4 * size_of(event(1))} bytes is reached" in record.getMessage()
     assert fields(spool.read(fourth)) == event(4).fields
     assert sum(path.stat().st_size for path in (directory / "rejected").iterdir()) <= 4 * size_of(event(1))
     (directory / "rejected" / entries[0].name).unlink()
@@ -475,6 +477,17 @@ def test_descriptors_that_the_job_closed(say: str, directory: Path) -> None:
     )
     with another_process(directory, then=source):
         assert own.read_text() == "text"
+
+
+@pytest.mark.parametrize("end", ["", "/", "//", "/.", "/./"])
+def test_ways_to_write_the_path(end: str, tmp_path: Path) -> None:
+    """However the path ends, the directory is its own user's alone."""
+    before = os.umask(0)
+    try:
+        Spool(f"{tmp_path}/spool{end}", MIB)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "spool").stat().st_mode) == 0o700
 
 
 def test_existing_directory(directory: Path) -> None:

@@ -711,6 +711,19 @@ def test_dry_run_moves_nothing(setting: Setting) -> None:
     assert names(setting.spool / "new") == before
 
 
+def test_line_breaks_in_names(setting: Setting) -> None:
+    """A line break in the name of a job or a file makes no line of its own: it might look like an event."""
+    one = event(1)
+    one["job"]["name"] = "a\nOPENLINEAGE_POD_EVENT {}"
+    spool = setting.left_behind(one)
+    (setting.spool / "new" / "b\nOPENLINEAGE_POD_EVENT {}").touch()
+    dry = setting.replay(spool, dry_run=True)
+    setting.receiver.script({"status": 400, "body": "c\nOPENLINEAGE_POD_EVENT {}"})
+    for text in (dry.out, dry.err, setting.replay(spool).err):
+        assert "OPENLINEAGE_POD_EVENT" in text
+        assert not [line for line in text.splitlines() if line.startswith("OPENLINEAGE_POD_EVENT")]
+
+
 def test_unreadable_paths(setting: Setting) -> None:
     """A path that cannot be read is a problem, and the others are sent."""
     missing = str(setting.folder / "missing.log")
