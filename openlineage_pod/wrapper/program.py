@@ -7,6 +7,7 @@ scripts. Light of imports: the command waits for it.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,8 +20,33 @@ _UNKNOWN = "UNKNOWN"
 _UNNAMED = "command"
 # Shell code with nothing but these, besides letters and digits, between `&&`, `;` and line ends is simple commands.
 _PLAIN = set("@%+=:,./_- ")
-# Commands that only prepare for the one that counts.
-_PREPARE = {"cd", "set", "export", "source", ".", "umask", "ulimit", "echo", "mkdir"}
+# Commands of a shell itself, and others beside the one that counts.
+_BESIDE = frozenset(
+    [
+        "cd",
+        "set",
+        "unset",
+        "export",
+        "source",
+        ".",
+        ":",
+        "umask",
+        "ulimit",
+        "trap",
+        "wait",
+        "exit",
+        "echo",
+        "printf",
+        "read",
+        "test",
+        "[",
+        "true",
+        "false",
+        "kill",
+        "mkdir",
+        "sleep",
+    ]
+)
 _VERSION = "0123456789."
 
 # The suffixes of scripts and archives, and their languages.
@@ -38,6 +64,7 @@ _SUFFIXES = {
         "PERL": ".pl",
         "RUBY": ".rb",
         "PHP": ".php .phar",
+        "GO": ".go",
         "JULIA": ".jl",
         "LUA": ".lua",
         "SCALA": ".scala",
@@ -119,6 +146,12 @@ _RULES = {
     "coverage": _Rule("PYTHON", values="--rcfile --source --omit --include --data-file", names="-m", subcommands="run"),
     "papermill": _Rule("PYTHON", values="-f -y -b -k --parameters_file --kernel"),
     "streamlit": _Rule("PYTHON", subcommands="run"),
+    "torchrun": _Rule(
+        "PYTHON",
+        values="--nnodes --nproc-per-node --nproc_per_node --node-rank --node_rank --master-addr --master_addr "
+        "--master-port --master_port --rdzv-backend --rdzv_backend --rdzv-endpoint --rdzv_endpoint --max-restarts",
+        names="-m --module",
+    ),
     "bash": _Rule("BASH", **_SHELL_OPTIONS),  # type: ignore[arg-type]
     "zsh": _Rule("ZSH", **_SHELL_OPTIONS),  # type: ignore[arg-type]
     **dict.fromkeys(("sh", "dash", "ash", "ksh", "mksh"), _SHELL),
@@ -131,6 +164,7 @@ _RULES = {
     "perl": _Rule("PERL", values="-I -M -m -C -i -x -0 -D -F -l", code="-e -E"),
     "ruby": _Rule("RUBY", values="-I -r -C -E -W", code="-e"),
     "php": _Rule("PHP", values="-d -c -z", names="-f --file", code="-r --run"),
+    "go": _Rule("GO", values="-C -exec -tags -ldflags", subcommands="run", are_letters=False),
     "julia": _Rule(
         "JULIA", values="-L --load -t --threads -p --procs -J --sysimage -C -O", code="-e --eval -E --print"
     ),
@@ -162,6 +196,9 @@ _RULES = {
     "chroot": _launcher(skipped=1),
     "gosu": _launcher(skipped=1),
     "su-exec": _launcher(skipped=1),
+    "s6-setuidgid": _launcher(skipped=1),
+    "flock": _launcher(values="-w --timeout -E --conflict-exit-code", skipped=1),
+    "runuser": _launcher(values="-u --user -g --group -G --supp-group"),
     "sudo": _launcher(values="-u --user -g --group -h --host -p --prompt -C -D --chdir -r -t -T -U"),
     "setpriv": _launcher(flags="--clear-groups --keep-groups --init-groups --no-new-privs --nnp --reset-env -d --dump"),
     "tini": _launcher(values="-p -e"),
@@ -281,7 +318,7 @@ def _simple_command(code: str) -> list[str]:
     lines = code.replace("&&", "\n").replace(";", "\n").splitlines()
     if not all(character.isalnum() or character in _PLAIN for line in lines for character in line):
         return []
-    commands = [words for line in lines if (words := line.split()) and words[0] not in _PREPARE]
+    commands = [words for line in lines if (words := line.split()) and words[0] not in _BESIDE]
     words = commands[0] if len(commands) == 1 else []
     while words and "=" in words[0]:  # the assignment of a variable
         del words[0]
@@ -301,5 +338,6 @@ def _script_name(path: str) -> str:
     """Return the name of a script: its base name without the suffix; of a package its folder's name."""
     name = os.path.basename(path.rstrip("/"))
     if name in (".", "..", "__main__.py"):
-        name = os.path.basename(os.path.abspath(path if name != "__main__.py" else os.path.dirname(path)))
+        with suppress(OSError):  # the current folder may be gone
+            name = os.path.basename(os.path.abspath(path if name != "__main__.py" else os.path.dirname(path)))
     return name.removesuffix(_suffix(name)) or name

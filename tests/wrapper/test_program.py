@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openlineage_pod.wrapper.program import Program, program_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROGRAMS = """
 # command line | name | language
@@ -42,6 +48,8 @@ sh -c "python load.py" | load | PYTHON
 bash -cx "cd /app && exec python -m app.main --date 2026-01-01" | app.main | PYTHON
 bash -lc "set -e; export A=b\\ncd /app\\nA=b ./load.sh" | load | SHELL
 sh -c "" | sh | SHELL
+sh -c "exit 7" | sh | SHELL
+sh -c "echo start && python load.py; exit 7" | load | PYTHON
 sh -c "python a.py; python b.py" | sh | SHELL
 sh -c "python load.py | tee log" | sh | SHELL
 sh -c "python 'load.py'" | sh | SHELL
@@ -56,6 +64,8 @@ ruby -I lib load.rb | load | RUBY
 php -d a=b -f load.php | load | PHP
 Rscript --vanilla load.R | load | R
 R --no-save --file=load.R | load | R
+go run ./load.go | load | GO
+torchrun --nproc_per_node 2 train.py | train | PYTHON
 julia --project=. -t 4 load.jl | load | JULIA
 java -Xmx1g -Da=b -jar /opt/load.jar x | load | JAVA
 java -cp a.jar:b.jar org.acme.Main x | org.acme.Main | JAVA
@@ -77,6 +87,7 @@ timeout -k 5 10 nice -n 5 python x.py | x | PYTHON
 gosu app python x.py | x | PYTHON
 sudo -Eu app python x.py | x | PYTHON
 openlineage-pod run --job-name y -- python x.py | x | PYTHON
+flock -w 5 /lock python x.py | x | PYTHON
 env | env | UNKNOWN
 # programs
 dbt run --select x.py | dbt | UNKNOWN
@@ -115,6 +126,40 @@ def test_folder_of_the_process() -> None:
 def test_odd_words(command: list[str]) -> None:
     """Whatever the words are, there is a name."""
     assert program_of(command).name
+
+
+def test_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is named by a folder that is gone has some name, too."""
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert program_of(["python", "."]).name
+
+
+WORDS = [
+    "python",
+    "sh",
+    "env",
+    "uv",
+    "java",
+    "run",
+    "-c",
+    "-m",
+    "-jar",
+    "-um",
+    "-",
+    "--",
+    "A=b",
+    "x.py",
+    "",
+    "+x",
+    "a b; c",
+]
+
+
+@given(st.lists(st.sampled_from(WORDS) | st.text(max_size=5), min_size=1, max_size=8))
+def test_any_words(command: list[str]) -> None:
+    """Whatever the words are, a name, an executable and a language are found."""
+    assert all(program_of(command))
 
 
 def test_long_chain_of_launchers() -> None:
