@@ -29,8 +29,8 @@ class _NullRecorder:
 
     identity = Identity("", "", "", None)
 
-    def add(self, side: Literal["input", "output"], _source: DatasetSource) -> None:
-        self._ignore(f"an {side}")
+    def add(self, side: Literal["input", "output"], source: DatasetSource) -> None:
+        self._ignore(f"the {side} {source}" if isinstance(source, str) else f"an {side}")
 
     def add_facet(self, _owner: Literal["run", "job"], key: str, _facet: Any) -> None:
         self._ignore(f"the facet {key}")

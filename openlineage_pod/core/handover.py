@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     Describe = Callable[[], dict[str, str]]
 
@@ -41,49 +41,51 @@ class _CurrentRun:
 
 
 class _Watch:
-    """Hands over in the middle of a later import of multiprocessing, before its first process object is made.
+    """Hands over in the middle of a later import of such a module, before its first process object is made.
 
     It stands in `sys.meta_path`, finds nothing, and stays there: to take a finder out while another thread goes through
     that list could make it miss the next one.
     """
 
     def __init__(self, describe: Describe) -> None:
-        self._describe: Describe | None = describe
+        self._describe = describe
 
     def find_spec(self, _name: str, _path: object = None, _target: object = None) -> None:
-        if self._describe is not None and _MODULES[0] in sys.modules and _hand_over(self._describe):
-            self._describe = None
+        _hand_over(self._describe)
 
 
 _watch: _Watch | None = None
+_done: set[str] = set()
 
 
 def hand_over(describe: Describe) -> None:
     """Hand the run that is current when a process starts over to it; `describe` returns the variables that name it."""
     global _watch  # noqa: PLW0603
-    _hand_over(describe)
-    if _watch is None and _MODULES[0] not in sys.modules:
+    if _watch is None:
         _watch = _Watch(describe)
         sys.meta_path.insert(0, _watch)
+    _done.clear()  # a forked child has another configuration
+    _hand_over(describe)
 
 
-def _hand_over(describe: Describe) -> bool:
-    configurations = list(_configurations())
-    for config in configurations:
-        if not isinstance(config.get(_KEY), _CurrentRun):
-            config[_KEY] = _CurrentRun(describe, config.get(_KEY) or {})
-    return bool(configurations)
+def _hand_over(describe: Describe) -> None:
+    for name in _MODULES:
+        if name not in _done and (config := _configuration(name)) is not None:
+            if not isinstance(config.get(_KEY), _CurrentRun):
+                config[_KEY] = _CurrentRun(describe, config.get(_KEY) or {})
+            _done.add(name)
 
 
 def handed_over() -> dict[str, str]:
     """Return the variables that name the run that this process was handed over; none if it was not."""
-    return next((found for each in _configurations() if isinstance(found := each.get(_KEY), dict)), {})
+    configurations = [config for name in _MODULES if (config := _configuration(name)) is not None]
+    return next((found for each in configurations if isinstance(found := each.get(_KEY), dict)), {})
 
 
-def _configurations() -> Iterator[dict[str, Any]]:
-    for name in _MODULES:
-        module = sys.modules.get(name)
-        # Nothing if it is being imported by another thread at the moment.
-        config = getattr(module and getattr(module, "current_process", lambda: None)(), "_config", None)
-        if isinstance(config, dict):
-            yield config
+def _configuration(name: str) -> dict[str, Any] | None:
+    module = sys.modules.get(name)
+    if module is None:
+        return None
+    # None if it is being imported at the moment.
+    config = getattr(getattr(module, "current_process", lambda: None)(), "_config", None)
+    return config if isinstance(config, dict) else None

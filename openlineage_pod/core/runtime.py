@@ -142,8 +142,9 @@ def configuration_error(settings: Settings, problems: Iterable[str]) -> Configur
 
 
 def _is_multiprocessing_child() -> bool:
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    return multiprocessing is not None and multiprocessing.parent_process() is not None
+    # It has no such function while it is being imported.
+    parent_process = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+    return parent_process is not None and parent_process() is not None
 
 
 _current: Runtime | None = None
