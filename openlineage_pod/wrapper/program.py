@@ -91,33 +91,47 @@ class Program(NamedTuple):
     language: str
 
 
-class _Rule(NamedTuple):
+class _Rule:
     """How to find the script in the arguments of an interpreter, or the command in those of a launcher.
 
-    Attributes:
-        language: Of the scripts.
-        launches: Whether the operand is a command of its own.
-        values: The options that take a value, as words.
-        names: The options whose value is the script or module.
-        code: The options whose value is code, which has no name.
-        code_follows: The options that make the first operand code, as in a shell.
-        flags: If given, only these options take no value, and all others do.
-        subcommands: The first operand must be one of these.
-        skipped: The number of operands before the command.
-        are_letters: Whether one dash may stand before several one-letter options.
+    Args:
+        language: of the scripts.
+        launches: whether the operand is a command of its own.
+        values: the options that take a value, as words.
+        names: the options whose value is the script or module.
+        code: the options whose value is code, which has no name.
+        code_follows: the options that make the first operand code, as in a shell.
+        flags: if given, only these options take no value, and all others do.
+        subcommands: the first operand must be one of these.
+        skipped: the number of operands before the command.
+        are_letters: whether one dash may stand before several one-letter options.
 
     """
 
-    language: str = _UNKNOWN
-    launches: bool = False
-    values: str = ""
-    names: str = ""
-    code: str = ""
-    code_follows: str = ""
-    flags: str = ""
-    subcommands: str = ""
-    skipped: int = 0
-    are_letters: bool = True
+    def __init__(  # a named tuple would take longer to make than all the rules
+        self,
+        language: str = _UNKNOWN,
+        *,
+        launches: bool = False,
+        values: str = "",
+        names: str = "",
+        code: str = "",
+        code_follows: str = "",
+        flags: str = "",
+        subcommands: str = "",
+        skipped: int = 0,
+        are_letters: bool = True,
+    ) -> None:
+        self.language = language
+        self.launches = launches
+        self.values = values
+        self.names = names
+        self.code = code
+        self.code_follows = code_follows
+        self.flags = flags
+        self.subcommands = subcommands
+        self.skipped = skipped
+        self.are_letters = are_letters
 
     def takes_value(self, option: str) -> bool:
         """Return whether the value of `option` may be the next argument."""
@@ -129,8 +143,8 @@ class _Rule(NamedTuple):
 _PYTHON = _Rule("PYTHON", values="-W -X --check-hash-based-pycs", names="-m", code="-c")
 _SHELL_OPTIONS = {"values": "-o -O --rcfile --init-file", "code": "-s", "code_follows": "-c"}
 _SHELL = _Rule("SHELL", **_SHELL_OPTIONS)  # type: ignore[arg-type]
-_NODE = _Rule(
-    "JAVASCRIPT",
+_node = partial(
+    _Rule,
     values="-r --require --import --loader --experimental-loader -C --conditions --env-file",
     code="-e --eval -p --print -pe",
     are_letters=False,
@@ -156,11 +170,11 @@ _RULES = {
     "zsh": _Rule("ZSH", **_SHELL_OPTIONS),  # type: ignore[arg-type]
     **dict.fromkeys(("sh", "dash", "ash", "ksh", "mksh"), _SHELL),
     "pwsh": _Rule("POWERSHELL", names="-File -f", code="-Command -c", are_letters=False),
-    "node": _NODE,
-    "nodejs": _NODE,
+    "node": _node("JAVASCRIPT"),
+    "nodejs": _node("JAVASCRIPT"),
     "deno": _Rule("TYPESCRIPT", values="-c --config --import-map --env-file", subcommands="run", are_letters=False),
-    "tsx": _NODE._replace(language="TYPESCRIPT"),
-    "ts-node": _NODE._replace(language="TYPESCRIPT"),
+    "tsx": _node("TYPESCRIPT"),
+    "ts-node": _node("TYPESCRIPT"),
     "perl": _Rule("PERL", values="-I -M -m -C -i -x -0 -D -F -l", code="-e -E"),
     "ruby": _Rule("RUBY", values="-I -r -C -E -W", code="-e"),
     "php": _Rule("PHP", values="-d -c -z", names="-f --file", code="-r --run"),
