@@ -124,6 +124,7 @@ class Delivery:
             self._wait(deadline, at_exit=True)
             if not sys.is_finalizing():
                 self._workers.join_drainer(self._sender.exit_deadline(deadline, started))
+                self._drain(deadline)
         finally:
             # Also when Ctrl-C interrupts the wait: what is undelivered must not be lost without a word.
             self._keep_rest(end)
@@ -174,6 +175,11 @@ class Delivery:
             return self._sender.exit_deadline(deadline, started) if at_exit else deadline
 
         self._ledger.wait(goes_on, until)
+
+    def _drain(self, deadline: float) -> None:
+        """Wait for what the transport has queued; what it has not delivered is undelivered again."""
+        for document in self._workers.drain(deadline):
+            self._keeper.write(self._ledger.take_back(document), document)
 
     def _is_running(self) -> bool:
         # While the interpreter is torn down (an unexhausted generator is closed then), no thread runs any more.

@@ -99,6 +99,15 @@ class Ledger:
         self.add(event)
         return event
 
+    def take_back(self, document: Document) -> Event:
+        """Return the event of a document that counted as delivered until now."""
+        event = Event(self.next_number(), document.run_id)
+        event.document, event.is_end = document, document.event_type in TERMINAL_TYPES
+        with self._counting:
+            self._counts["delivered"] -= 1
+        self.add(event)
+        return event
+
     def next_number(self) -> int:
         """Return a number above those of all events so far."""
         return next(self._numbers)

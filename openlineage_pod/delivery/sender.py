@@ -223,6 +223,10 @@ class Sender:
 
     # --- the exit
 
+    def note_failure(self, text: str) -> None:
+        """Remember why events are not delivered."""
+        self._last_failure = text
+
     def close(self, started: float, deadline: float) -> None:
         """Have the terminal events that wait behind failing ones go soon: the process ends at the deadline."""
         self._exit = (started, deadline)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded
 from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod._threads import Thread, allocate_lock, new_thread, start_thread
 from openlineage_pod.delivery.drain import drain
+from openlineage_pod.delivery.draining import Draining
+from openlineage_pod.delivery.transports.base import emit_for_sure
 
 if TYPE_CHECKING:
     from openlineage_pod.delivery.keeper import Keeper
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from openlineage_pod.delivery.run_queue import RunQueue
     from openlineage_pod.delivery.sender import Sender
     from openlineage_pod.delivery.transports.base import Transport
+    from openlineage_pod.events.document import Document
     from openlineage_pod.events.secrets import Secrets
     from openlineage_pod.settings import Settings
 
@@ -69,6 +73,7 @@ class Workers:
         self._max_workers = _MAX_WORKERS
         self._growing = allocate_lock()
         self._drainer: Thread | None = None
+        self.draining = Draining()
         self._is_closed = False
         self._is_stopped = False
         queue.on_put = self.grow
@@ -152,6 +157,14 @@ class Workers:
         if self._drainer is not None:
             self._drainer.join(max(0.0, deadline - time.monotonic()))
 
+    def drain(self, deadline: float) -> list[Document]:
+        """Wait until the deadline for what the transport has queued; return the events that it has not delivered."""
+        sender = self._sender
+        undelivered = self.draining.ask(sender.transport, deadline, lambda: self._queue.wake(len(self._workers)))
+        if undelivered:
+            sender.note_failure(f"{sender.target} has not delivered at its end all events that it had taken")
+        return undelivered
+
     def connect(self) -> Transport | None:
         """Return the transport of a further worker, once the backend has accepted an event; None if it gets none."""
         sender = self._sender
@@ -178,7 +191,8 @@ class Workers:
             transport, is_over = self._sender.connect_drainer(), lambda: self._is_closed
             if transport is not None:
                 last_resort = self._settings.last_resort
-                drain(spool, entries or [], transport.emit, self._secrets, is_over, last_resort=last_resort)
+                emit = partial(emit_for_sure, transport)
+                drain(spool, entries or [], emit, self._secrets, is_over, last_resort=last_resort)
 
 
 class _Worker:
@@ -209,6 +223,9 @@ class _Worker:
                 if not self._queue.parked and not self._queue.ready:
                     self._preparer.read_back()
                 run_id = self._queue.take(self._timeout())
+                if self.is_first and not run_id:
+                    with guarded("drain the transport"):
+                        self._workers.draining.run_if_asked(self._transport)
                 if not run_id and self._workers.ends_without_work(self):
                     break
                 with guarded("deliver an event"):

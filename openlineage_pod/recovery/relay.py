@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
@@ -18,7 +19,7 @@ from openlineage_pod._threads import start_thread
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.retry import RetryPolicy, is_key_refused
 from openlineage_pod.delivery.spool import Spool
-from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
+from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe, emit_for_sure
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.settings import ConfigurationError
@@ -73,7 +74,7 @@ def relay(path: str, settings: Settings, stop_signals: Sequence[signal.Signals])
         raise ConfigurationError(NOT_CONFIGURED)
     spool = Spool(path, settings.spool_max_bytes)
     spool.relay_only()
-    worker = _Relay(spool, transport.emit, last_resort=settings.last_resort)
+    worker = _Relay(spool, partial(emit_for_sure, transport), last_resort=settings.last_resort)
     thread = start_thread(worker.run, "relay")
     signal.sigwait(stop_signals)
     end = time.monotonic() + settings.grace_period - min(_EXIT_RESERVE, settings.grace_period / 2)

@@ -13,7 +13,7 @@ from openlineage_pod.delivery.ledger import MAX_ATTEMPTS_ALONE
 from openlineage_pod.delivery.retry import RetryPolicy, is_key_refused, is_transient
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.delivery.spool_files import shown
-from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe
+from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe, emit_for_sure
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import TERMINAL_TYPES, Document
 from openlineage_pod.events.namespaces import clean_namespaces
@@ -186,7 +186,7 @@ class _Sending:
         def attempt() -> None:
             nonlocal attempts
             attempts += 1
-            transport.emit(event.document)
+            emit_for_sure(transport, event.document)
 
         try:
             self._retry.call(attempt, lambda _error: None, self._budget)
@@ -212,7 +212,7 @@ class _Sending:
 
     def _overtake(self, event: _Found, transport: Transport, end: _Found) -> bool:
         try:
-            transport.emit(end.document)
+            emit_for_sure(transport, end.document)
         except Exception:
             return False  # it is told when its turn comes
         self._has_overtaken = True

@@ -14,6 +14,7 @@ from openlineage.client.transport import get_default_factory
 
 from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports.answer import AnswerError
+from openlineage_pod.delivery.transports.base import emit_for_sure, take_unconfirmed
 from openlineage_pod.delivery.transports.composite import LegError
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.delivery.transports.exchange import UnreachableError
@@ -256,7 +257,7 @@ def test_own_transport_with_a_queue(inside: str | None, tmp_path: Path, connecte
     assert is_transient(caught.value)
     transport.emit(EVENT)
     assert types([json.loads(line) for line in path.read_text().splitlines()]) == [EVENT.fields["eventType"]]
-    assert transport.unconfirmed == []
+    assert not transport.unconfirmed
 
 
 def test_own_transport_with_a_slow_queue(tmp_path: Path, connected: Connected) -> None:
@@ -278,9 +279,9 @@ def test_own_transport_that_is_closed(kind: str, inside: str | None, tmp_path: P
     own = {"type": f"{OWN}.{kind}", "path": str(path)}
     transport = connected(**(INSIDE[inside]({"only": own}) if inside else own))
     transport.emit(EVENT)
-    assert transport.unconfirmed == [EVENT]
+    assert list(transport.unconfirmed) == [EVENT]
     transport.drain(60)
-    assert transport.unconfirmed == []
+    assert not transport.unconfirmed
     assert len(path.read_text().splitlines()) == 1
     transport.emit(EVENT)
     transport.drain(60)
@@ -293,7 +294,20 @@ def test_own_transport_that_fails_when_it_is_closed(kind: str, tmp_path: Path, c
     transport = connected(type=f"{OWN}.{kind}", path=str(tmp_path / "events"), failures=1)
     transport.emit(EVENT)
     transport.drain(60)
-    assert transport.unconfirmed == [EVENT]
+    assert list(transport.unconfirmed) == [EVENT]
+
+
+def test_emit_for_sure(tmp_path: Path, connected: Connected) -> None:
+    """Where nothing may be lost between two events, each is delivered before the next, or is a failure."""
+    path = tmp_path / "events"
+    transport = connected(type=f"{OWN}.Batch", path=str(path))
+    for number in (1, 2):
+        emit_for_sure(transport, EVENT)
+        assert len(path.read_text().splitlines()) == number
+    failing = connected(type=f"{OWN}.Batch", path=str(path), failures=1)
+    with pytest.raises(ConnectionError, match="has not delivered"):
+        emit_for_sure(failing, EVENT)
+    assert take_unconfirmed(failing) == []
 
 
 # --- libraries of others, which are not installed here

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID
+from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT
 from tests.support.events import SEEN_EVENTS
-from tests.support.harness import types
+from tests.support.harness import summary, types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -355,3 +355,55 @@ with lineage_run("tagged", job_facets={{"tags": {{"tags": [{{"key": "own", "valu
         assert ("tier", "gold") in [(tag["key"], tag["value"]) for tag in event["run"]["facets"]["tags"]["tags"]]
         variables = event["run"]["facets"]["environmentVariables"]["environmentVariables"]
         assert variables == [{"name": "STAGE", "value": "test"}]
+
+
+def own(kind: str, **options: str) -> dict[str, str]:
+    """Return the environment of a job with one of the tests' own transports, which writes to `own.jsonl`."""
+    variables = {"TYPE": f"tests.support.own_transports.{kind}", "PATH": "own.jsonl", **options}
+    return {f"{PREFIX}{name}": value for name, value in variables.items()} | {"PYTHONPATH": str(ROOT)}
+
+
+def read_own(jobs: Jobs) -> list[str]:
+    """Return the types of the events that one of the tests' own transports has written."""
+    path = jobs.directory / "own.jsonl"
+    return types(read_events(path.read_text().splitlines())) if path.exists() else []
+
+
+@pytest.mark.parametrize("kind", ["Queued", "Threaded", "Batch"])
+def test_own_transport_is_drained_at_exit(kind: str, jobs: Jobs) -> None:
+    """A job's own transport with a thread or a buffer has delivered everything when the process ends."""
+    finished = jobs.run(JOB, own(kind))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert read_own(jobs) == WHOLE
+
+
+@pytest.mark.parametrize("spooled", [False, True])
+@pytest.mark.parametrize("kind", ["Threaded", "Batch", "Stuck"])
+def test_own_transport_that_fails_at_exit_is_counted(kind: str, spooled: bool, jobs: Jobs) -> None:
+    """What such a transport does not deliver at the end does not count as delivered, and can be replayed."""
+    spool = jobs.directory / "spool"
+    environ = own(kind, FAILURES="1") | ({"OPENLINEAGE_POD_SPOOL_DIR": str(spool)} if spooled else {})
+    finished = jobs.run(JOB, {**environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "6"})
+    assert finished.returncode == 0
+    assert summary(finished.log) == {"spooled" if spooled else "printed": 2}
+    kept = (
+        [json.loads(file.read_bytes()) for file in sorted((spool / "new").iterdir())] if spooled else finished.printed
+    )
+    assert types(kept) == WHOLE
+
+
+def test_composite_with_a_transport_that_is_drained(receiver: Receiver, jobs: Jobs) -> None:
+    """Inside a composite such a transport is drained as well, beside one that delivers at once."""
+    batch = {"type": "tests.support.own_transports.Batch", "path": "own.jsonl"}
+    transport = {"type": "composite", "transports": [{"type": "http", "url": receiver.url}, batch]}
+    finished = jobs.run(JOB, {**configured(jobs, transport=transport), "PYTHONPATH": str(ROOT)})
+    assert finished.stderr == ""
+    assert types(receiver.events()) == read_own(jobs) == WHOLE
+
+
+def test_datadog_with_asynchronous_rules(receiver: Receiver, jobs: Jobs) -> None:
+    """Both events of a quick job arrive, though every event is to be sent asynchronously."""
+    rules = {"*": {"*": True}}
+    datadog = {"type": "datadog", "site": receiver.url, "apiKey": "key-1", "async_transport_rules": rules}
+    assert jobs.run(JOB, configured(jobs, transport=datadog)).stderr == ""
+    assert types(receiver.events()) == WHOLE

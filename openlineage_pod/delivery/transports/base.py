@@ -14,9 +14,13 @@ __all__ = [
     "REQUEST_TIMEOUT",
     "Transport",
     "describe",
+    "drain_transport",
+    "emit_for_sure",
+    "has_unconfirmed",
     "limit_request",
     "one_line",
     "phase_of",
+    "take_unconfirmed",
     "target_of",
     "without_credentials",
 ]
@@ -36,11 +40,13 @@ _MAX_DESCRIPTION = 600
 class Transport(Protocol):
     """A way to a backend.
 
-    Three more attributes are optional; the functions below read and set them:
+    More attributes are optional; the functions below read and set them:
 
     - `target`: where the events go, for a message.
     - `phase`: what the request under way is waiting for, such as `connecting to marquez:5000`; else an empty text.
     - `timeout`: seconds that one request may take; may be set at any time, also from another thread.
+    - `unconfirmed`: events that `emit` has taken and that are delivered only once `drain` has returned and has left
+      none; the next event opens the transport again.
     """
 
     def emit(self, document: Document) -> None:
@@ -70,6 +76,35 @@ def limit_request(transport: Transport, seconds: float) -> bool:
         return False
     transport.timeout = min(timeout, seconds)  # type: ignore[attr-defined]
     return True
+
+
+def drain_transport(transport: Transport, seconds: float) -> None:
+    """Wait so long for what a transport has queued, and close it; no-op for one that delivers at once."""
+    if has_unconfirmed(transport):
+        transport.drain(seconds)  # type: ignore[attr-defined]
+
+
+def has_unconfirmed(transport: Transport) -> bool:
+    """Return whether a transport has taken events that it may not have delivered: only its end tells."""
+    return bool(getattr(transport, "unconfirmed", False))
+
+
+def take_unconfirmed(transport: Transport) -> list[Document]:
+    """Return, once, the events that a transport has taken but has not delivered as far as anybody knows."""
+    unconfirmed = getattr(transport, "unconfirmed", None)
+    if not unconfirmed:
+        return []
+    taken = list(unconfirmed)
+    unconfirmed.clear()
+    return taken
+
+
+def emit_for_sure(transport: Transport, document: Document) -> None:
+    """Deliver one event or raise, also by a transport that tells only at its end whether it was delivered."""
+    transport.emit(document)
+    drain_transport(transport, REQUEST_TIMEOUT)
+    if take_unconfirmed(transport):
+        raise ConnectionError(f"the transport {target_of(transport)} has taken the event but has not delivered it")
 
 
 def without_credentials(url: str) -> str:

@@ -92,7 +92,7 @@ class ClientTransport:
         self._environ = environ
         self._is_drained = False
         # What a transport has taken that says only at its end whether it was delivered; the oldest are let go.
-        self._unconfirmed: deque[Document] = deque(maxlen=_MAX_UNCONFIRMED)
+        self.unconfirmed: deque[Document] = deque(maxlen=_MAX_UNCONFIRMED)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Transport | None:
@@ -141,7 +141,7 @@ class ClientTransport:
             self._client, self._is_drained = _new_client(self._environ) or self._client, False
         self._client.emit(event)
         if not self._leg.confirms:
-            self._unconfirmed.append(document)
+            self.unconfirmed.append(document)
 
     def clone(self) -> Transport | None:
         """Return a transport with a connection of its own; only HTTP, the others are not known to be thread-safe."""
@@ -161,12 +161,7 @@ class ClientTransport:
         """Wait so long for what the transport has queued, and close it; what is not delivered stays `unconfirmed`."""
         self._is_drained = True
         if close_leg(self._leg, seconds):
-            self._unconfirmed.clear()
-
-    @property
-    def unconfirmed(self) -> list[Document]:
-        """The events that the transport has taken but may not have delivered."""
-        return list(self._unconfirmed)
+            self.unconfirmed.clear()
 
     @property
     def _leg(self) -> Leg:
