@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from openlineage_pod.events.facets import __version__
 from openlineage_pod.settings import ConfigurationError, Settings
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return replay(options.paths, os.environ, dry_run=options.dry_run)
     except (ConfigurationError, OSError) as error:
-        print(f"openlineage-pod: {error}", file=sys.stderr)
+        print(f"openlineage-pod: {_masked(str(error))}", file=sys.stderr)
         return 2
 
 
@@ -76,7 +76,7 @@ def _run(command: list[str], options: argparse.Namespace | None) -> int:
     try:
         code = run_command(command, RunOptions(**given))
     except ConfigurationError as error:  # in strict mode
-        print(f"openlineage-pod: {error}", file=sys.stderr)
+        print(f"openlineage-pod: {_masked(str(error))}", file=sys.stderr)
         code = 2
     # Skip the interpreter's shutdown: nothing in it may change the exit code or wait for our daemon threads.
     os._exit(code)
@@ -94,6 +94,13 @@ def _read_settings() -> Settings:
     for problem in settings.problems:
         logger.warning("%s", problem)
     return settings
+
+
+def _masked(message: str) -> str:
+    """Return a message without credentials: it may quote arguments."""
+    from openlineage_pod._redaction.forms import redact  # deferred: only a mistake pays for it
+
+    return redact(message)
 
 
 def seconds(text: str) -> float:
@@ -128,6 +135,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
         def __init__(self, **options: Any) -> None:
             # Abbreviated, `--name` would set --namespace, and a new option could change what an old command line means.
             super().__init__(allow_abbrev=False, **options)
+
+        def error(self, message: str) -> NoReturn:
+            super().error(_masked(message))
 
     parser = Parser(prog="openlineage-pod", description="Lineage from inside containers.")
     parser.add_argument("--version", action="version", version=__version__)

@@ -38,6 +38,7 @@ _DEFAULT_SPOOL_BYTES = 16 * 1024 * 1024
 _DEFAULT_EVENT_BYTES = 250_000
 _MIN_BYTES = 10_000
 _MAX_DIGITS = 15
+_MAX_QUOTED = 1000
 NOT_RENDERED = "is a template that was not rendered (is the operator's field templated?)"
 # How similar a misspelled name must be to a known one, from 0 to 1: without the prefix, and where that is misspelled.
 _PREFIX = environment.CLIENT_PREFIX.removesuffix("_")
@@ -61,8 +62,10 @@ _OPTIONS = (
 
 
 def quoted(value: str) -> str:
-    """Return `value` for a message: escaped, so that it stays on one line, and shortened to 80 characters."""
-    shown = ascii(value)
+    """Return `value` for a message: without credentials, escaped to stay on one line, cut at 80 characters."""
+    from openlineage_pod._redaction.forms import redact  # deferred: only a problem pays for it
+
+    shown = ascii(redact(value[:_MAX_QUOTED]))  # masked first: nobody can tell where the password of half a URL ends
     return shown if len(shown) <= 80 else f"{shown[:76]}...{shown[0]}"  # noqa: PLR2004
 
 

@@ -83,6 +83,7 @@ def test_long_key_that_was_cut() -> None:
     """The beginning of a long key, at the end of a message that was cut, is masked as well."""
     key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEF"
     assert Secrets([key]).text(f"OPENLINEAGE_NAMESPACE='{key[:30]}...'") == "OPENLINEAGE_NAMESPACE='***'"
+    assert Secrets([key[:20]]).text(f"OPENLINEAGE_NAMESPACE='{key[:12]}...'") == "OPENLINEAGE_NAMESPACE='***...'"
 
 
 CONFIGURED: dict[str, dict[str, str]] = {

@@ -28,8 +28,9 @@ _MIN_SECRET = 3
 _MIN_INSIDE = 6
 # Shorter ones stay in names: a database called `warehouse` may have the password `warehouse`.
 _MIN_IN_NAMES = 12
-# A message may be cut within a long credential: its beginning is masked with what follows it.
-_LONG, _BEGINNING = 32, 24
+# A message may be cut within a credential: its beginning is masked with what follows it.
+_MIN_CUT, _BEGINNING = 12, 8
+_LONG, _LONG_BEGINNING = 32, 24
 # The same names, types, URLs and keys come again in every event. Cached: 256 texts of at most so many characters.
 _MAX_CACHED = 300
 _MAX_WARNINGS = 1000
@@ -181,7 +182,9 @@ def _patterns(secret: str) -> Iterable[str]:
         return
     yield re.escape(secret)
     if len(secret) >= _LONG:
-        yield rf"{re.escape(secret[:_BEGINNING])}[^\s'\"]*"
+        yield rf"{re.escape(secret[:_LONG_BEGINNING])}[^\s'\"]*"
+    if len(secret) >= _MIN_CUT:
+        yield rf"{re.escape(secret[:_BEGINNING])}[^\s'\"…]{{0,200}}?(?=\.\.\.|…)"
 
 
 class _Walk:

@@ -325,7 +325,7 @@ class _Reader:
                 else:
                     document, warnings = clean_namespaces(finding.document)
                     for warning in warnings:
-                        print(f"{finding.place} {warning}", file=self._err)
+                        print(SECRETS.text(f"{finding.place} {warning}"), file=self._err)
                     yield _Found(Document(document), finding.place)
             if not (is_of_use or log.is_text):
                 self._problem(
@@ -334,4 +334,4 @@ class _Reader:
 
     def _problem(self, text: str) -> None:
         self.problems += 1
-        print(shown(text), file=self._err)
+        print(shown(SECRETS.text(text)), file=self._err)

@@ -64,7 +64,9 @@ def run_command(command: Sequence[str], options: RunOptions) -> int:
     if ended is None:
         ended = supervisor.wait(lambda number: reporter.on_stop_signal(number, supervisor))
     else:
-        _print_error(ended.error)
+        from openlineage_pod._redaction.forms import redact  # deferred: only a mistake pays for it
+
+        _print_error(redact(ended.error))
     reporter.end(ended)
     return ended.code
 
@@ -156,7 +158,9 @@ class BackgroundReporter:
 
             self.reporter = Reporter(self._plan, self._options)
         except Exception as error:
-            _print_error(f"the run of the command is not reported ({type(error).__name__}: {error})")
+            from openlineage_pod._redaction.forms import redact  # deferred: the command does not wait for it
+
+            _print_error(redact(f"the run of the command is not reported ({type(error).__name__}: {error})"))
 
 
 def _remove(path: str) -> None:

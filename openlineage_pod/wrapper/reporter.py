@@ -15,6 +15,7 @@ from openlineage_pod.core.outcome import COMPLETE, Outcome
 from openlineage_pod.core.run import new_run
 from openlineage_pod.core.runtime import Runtime
 from openlineage_pod.events.facets import job_type, processing_engine
+from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.settings import quoted
 from openlineage_pod.wrapper.metadata_file import merge_metadata_file
 from openlineage_pod.wrapper.oom import count_oom_kills
@@ -130,7 +131,7 @@ class Reporter:
             self._end(outcome)  # without effect if that thread has reported the end
         if outcome.state != "COMPLETE":
             with suppress(OSError):
-                write_termination_message(outcome.message)
+                write_termination_message(SECRETS.text(outcome.message))
         self._deliver(deadline)
 
     def _ran_out_of_memory(self) -> bool | None:
