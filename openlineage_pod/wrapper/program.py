@@ -240,9 +240,10 @@ _RULES = {
 
 def program_of(command: Sequence[str]) -> Program:
     """Return what a command runs. Reads no file."""
-    executable = os.path.basename(command[0].rstrip("/")) or _UNNAMED
+    name, language = os.path.basename(command[0].rstrip("/")) or _UNNAMED, _UNKNOWN
+    # The name of a file may hold any byte, and an event only text.
+    executable = "".join(each if each.isprintable() else "?" for each in name)
     words = list(command)
-    name, language = executable, _UNKNOWN
     while words:
         rule = _rule(words[0])
         if rule is None:  # a program with a name of its own

@@ -112,6 +112,7 @@ def test_executable() -> None:
     """The executable is that of the command itself, with its version."""
     assert program_of(["/usr/bin/env", "python3.11", "x.py"]) == Program("x", "env", "PYTHON")
     assert program_of(["/usr/bin/python3.11", "x.py"]).executable == "python3.11"
+    assert program_of(["/usr/bin/caf\udce9.sh"]).executable == "caf?.sh"
 
 
 def test_folder_of_the_process() -> None:
