@@ -10,7 +10,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from openlineage_pod._threads import ReentrantLock
+from openlineage_pod._threads import ReentrantLock, late_imports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +39,9 @@ def importing() -> Iterator[None]:
     """Keep this process from forking while the block imports.
 
     A child of a fork in the middle of an import would wait for ever for a module that no thread of its own imports. So
-    our threads import under this lock, and whoever forks waits for it.
+    our threads import under this lock, and whoever forks waits for it. They may do so while the interpreter ends.
     """
-    with _import_lock:
+    with _import_lock, late_imports():
         yield
 
 

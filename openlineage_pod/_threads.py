@@ -16,11 +16,11 @@ import sys
 import threading
 import time
 from _queue import Empty, SimpleQueue
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 __all__ = [
@@ -30,8 +30,10 @@ __all__ = [
     "SimpleQueue",
     "Thread",
     "allocate_lock",
+    "are_threads_patched",
     "get_ident",
     "is_main_thread",
+    "late_imports",
     "new_thread",
     "poll",
     "read",
@@ -191,13 +193,18 @@ class _GenuineThread:
             self._ended.set()
 
 
+def are_threads_patched() -> bool:
+    """Return whether a new thread would be a greenlet."""
+    return _is_patched(_thread, "start_new_thread")
+
+
 def new_thread(target: Callable[[], None], name: str) -> Thread:
     """Return a daemon thread called `openlineage-pod-<name>`, which is not started yet.
 
     A daemon, because a request that hangs must not keep the process from ending.
     """
     target, name = _without_warnings(target), f"openlineage-pod-{name}"
-    if _is_patched(_thread, "start_new_thread"):
+    if are_threads_patched():
         return _GenuineThread(target, name)
     return threading.Thread(target=target, name=name, daemon=True)
 
@@ -260,3 +267,62 @@ def is_main_thread() -> bool:
     if sys.platform == "linux":
         return threading.get_native_id() == os.getpid()
     return threading.current_thread() is threading.main_thread()
+
+
+class _LateImports:
+    """Blocks of our threads that import, also while the interpreter ends.
+
+    `concurrent.futures`, which other libraries import, has its exit function called before threads are joined. That is
+    refused with a RuntimeError, which breaks the import, from the end of the main thread's last line on. A thread of
+    ours does without: what it imports that late is not used after it.
+    """
+
+    def __init__(self) -> None:
+        self._changing = allocate_lock()
+        self._blocks = 0
+        self._register: Callable[..., None] = lambda *_arguments: None
+
+    def begin(self) -> None:
+        """Begin a block."""
+        with self._changing:
+            self._blocks += 1
+            if self._blocks == 1 and hasattr(threading, "_register_atexit"):
+                self._register = threading._register_atexit  # noqa: SLF001  what `concurrent.futures` calls
+                vars(threading)["_register_atexit"] = self._register_if_possible
+
+    def end(self) -> None:
+        """End a block."""
+        with self._changing:
+            self._blocks -= 1
+            if not self._blocks:
+                self._restore()
+
+    def leave_child(self) -> None:
+        """End all blocks in a forked child: their threads are not there, and one of them may hold the lock."""
+        self._changing, self._blocks = allocate_lock(), 0
+        self._restore()
+
+    def _restore(self) -> None:
+        if vars(threading).get("_register_atexit") == self._register_if_possible:
+            vars(threading)["_register_atexit"] = self._register
+
+    def _register_if_possible(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        try:
+            self._register(function, *args, **kwargs)
+        except RuntimeError:
+            if not _ours.match(""):
+                raise
+
+
+_late_imports = _LateImports()
+os.register_at_fork(after_in_child=_late_imports.leave_child)
+
+
+@contextmanager
+def late_imports() -> Iterator[None]:
+    """Let a thread of ours import in the block what cannot be imported any more while the interpreter ends."""
+    _late_imports.begin()
+    try:
+        yield
+    finally:
+        _late_imports.end()

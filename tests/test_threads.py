@@ -158,3 +158,62 @@ def test_greenlets_are_no_threads() -> None:
     thread.start()
     thread.join(HANGS)
     assert (told, _threads.is_main_thread()) == ([False], True)
+
+
+def test_late_import_in_a_thread_of_ours() -> None:
+    """A thread of ours imports `concurrent.futures` also after the interpreter has begun to end; the job cannot."""
+    source = """
+import atexit, sys, threading
+from openlineage_pod._threads import Event, late_imports, start_thread
+
+begun, done = Event(), Event()
+
+def work():
+    begun.wait()
+    with late_imports():
+        import concurrent.futures.thread, concurrent.futures.process
+    done.set()
+
+def end():
+    begun.set()
+    assert done.wait(60)
+    del sys.modules["concurrent.futures.thread"]
+    try:
+        with late_imports():
+            import concurrent.futures.thread
+    except RuntimeError as error:
+        print(error)
+    assert threading._register_atexit.__module__ == "threading"
+
+atexit.register(end)
+start_thread(work, "test")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", source], check=False, capture_output=True, text=True, timeout=HANGS, cwd=ROOT
+    )
+    assert (done.stdout, done.stderr) == ("can't register atexit after shutdown\n", "")
+
+
+def test_exit_functions_of_the_job_are_kept() -> None:
+    """What the job registers while a thread of ours imports is called at the end, also in a forked child."""
+    source = """
+import os, sys, threading
+from openlineage_pod._threads import late_imports
+
+with late_imports():
+    threading._register_atexit(print, "called", flush=True)
+    child = os.fork()
+    if child == 0:
+        assert threading._register_atexit.__module__ == "threading"
+        sys.exit()
+    os.waitpid(child, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", source], check=False, capture_output=True, text=True, timeout=HANGS, cwd=ROOT
+    )
+    assert (done.stdout, done.stderr) == ("called\n" * 2, "")
+
+
+def test_name_of_the_standard_library() -> None:
+    """The function that is replaced during late imports exists: without it they need no help, or another one."""
+    assert callable(vars(threading)["_register_atexit"])

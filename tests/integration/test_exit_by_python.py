@@ -6,6 +6,7 @@ not, so these tests run each job with each Python of the machine.
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
@@ -484,3 +485,47 @@ def test_a_transport_of_openlineage_python(start: Start, receiver: Receiver) -> 
     }
     finished = start(BURST.format(runs=20), environ).finish()
     check_delivered(finished, receiver.events(), 40)
+
+
+LIFETIMES = (0, 0.001, 0.005, 0.05)
+
+
+def _transports(receiver: Receiver, folder: Path) -> dict[str, dict[str, Any]]:
+    http = {"type": "http", "url": receiver.url}
+    file = {"type": "file", "log_file_path": str(folder / "events"), "append": True}
+    return {
+        "http": http,
+        "async_http": {**http, "type": "async_http"},
+        "file": file,
+        "console": {"type": "console"},
+        "composite": {"type": "composite", "transports": {"http": http, "file": file}},
+    }
+
+
+@pytest.mark.parametrize("kind", ["http", "async_http", "file", "console", "composite"])
+def test_late_imports(kind: str, start: Start, receiver: Receiver, tmp_path: Path) -> None:
+    """A short job delivers although something that its transport imports wants to be called before threads are joined.
+
+    An installed simplejson stands for many libraries: requests imports it, and it imports `concurrent.futures`.
+    """
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    imports = ("import concurrent.futures.thread", "from json import *", "from json import JSONDecodeError")
+    (modules / "simplejson.py").write_text("\n".join(imports))
+    config = {"transport": _transports(receiver, tmp_path)[kind]}
+    environ = {
+        "OPENLINEAGE_CONFIG": str(tmp_path / "openlineage.yml"),
+        "PYTHONPATH": str(modules),
+        "OPENLINEAGE_POD_FLUSH_TIMEOUT": "60",  # four imports of openlineage-python at the same time
+    }
+    (tmp_path / "openlineage.yml").write_text(json.dumps(config))  # which is YAML as well
+    source = "import time\nfrom openlineage_pod import lineage_run\nwith lineage_run('job'):\n    time.sleep({})\n"
+    finished = [job.finish() for job in [start(source.format(seconds), environ) for seconds in LIFETIMES]]
+    if kind == "console":
+        received = [json.loads(line) for each in finished for line in each.stderr.splitlines()]
+    else:
+        assert [said(each) for each in finished] == [""] * len(LIFETIMES)
+        received = receiver.events()
+    if kind in ("file", "composite"):
+        received = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    check_ends(received, len(LIFETIMES))

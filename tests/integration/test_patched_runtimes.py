@@ -27,6 +27,8 @@ pytestmark = pytest.mark.slow
 
 _LIBRARIES = ("click", "eventlet", "gevent", "trio", "typer", "uvloop")
 _PACKAGE = ("attrs", "certifi", "openlineage-python", "requests", "tenacity")
+# The exit does not wait for it where all can be delivered.
+_PATIENT = {"OPENLINEAGE_POD_FLUSH_TIMEOUT": "60"}
 PATCHES = {
     "gevent": "import gevent.monkey; gevent.monkey.patch_all()",
     "gevent without threads": "import gevent.monkey; gevent.monkey.patch_all(thread=False)",
@@ -43,7 +45,9 @@ IMPORT = "from openlineage_pod import lineage_run\n"
 ORDERS = {
     "patched before the import": "{patch}\n" + IMPORT,
     "patched after the import": IMPORT + "{patch}\n",
-    "patched after a run": IMPORT + "with lineage_run('early'):\n    pass\n{patch}\n",
+    # Once delivery has imported what it needs: a patch in the middle of imports stops those, in any program.
+    "patched after a run": IMPORT
+    + "with lineage_run('early'):\n    pass\nfrom openlineage_pod import flush\nflush()\n{patch}\n",
 }
 QUIET = "import warnings; warnings.simplefilter('ignore')\n"
 # The ways to a backend: by http.client, by requests, and by openlineage-python.
@@ -69,7 +73,7 @@ def start(python: str, jobs: Jobs) -> Start:
 
     def start(source: str, environ: dict[str, str]) -> Job:
         script = jobs.file("job.py", QUIET + dedent(source))
-        return jobs.launch([python, str(script)], {"PYTHONPATH": str(ROOT), **environ})
+        return jobs.launch([python, str(script)], {"PYTHONPATH": str(ROOT), **_PATIENT, **environ})
 
     return start
 

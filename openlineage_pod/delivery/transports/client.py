@@ -22,7 +22,7 @@ from openlineage.client.transport.http import HttpConfig, HttpTransport, TokenPr
 from openlineage.client.transport.noop import NoopConfig, NoopTransport
 
 from openlineage_pod import environment
-from openlineage_pod._threads import get_ident
+from openlineage_pod._threads import get_ident, late_imports
 from openlineage_pod.delivery.transports.adapted import adapted, all_legs
 from openlineage_pod.delivery.transports.address import key_of
 from openlineage_pod.delivery.transports.base import one_line
@@ -139,7 +139,8 @@ class ClientTransport:
             raise ValueError(f"it is not a run event: {error!r}") from error
         if self._is_drained:
             self._client, self._is_drained = _new_client(self._environ) or self._client, False
-        self._client.emit(event)
+        with late_imports():  # some transports import what they need with their first event
+            self._client.emit(event)
         if not self._leg.confirms:
             self.unconfirmed.append(document)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod import environment
 from openlineage_pod._fork import importing
+from openlineage_pod._threads import are_threads_patched
 from openlineage_pod.delivery.transports.address import key_of
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.key_file import KeyFile
@@ -40,15 +41,25 @@ def connect(environ: Mapping[str, str]) -> Transport | None:
     if templates := unrendered(environ, names):
         raise ConfigurationError(f"{'; '.join(templates.values())}. Example: OPENLINEAGE_URL=http://marquez:5000")
     try:
-        with importing():
-            importlib.import_module("encodings.idna")  # sockets import it for the first host name
-            return _http_transport(environ) if _is_only_a_url(environ) else _client_transport(environ)
+        try:
+            return _transport(environ)
+        except RuntimeError:
+            # A patch in the middle of our imports: the thread that holds the lock of a module has another number then.
+            if not are_threads_patched():
+                raise
+            return _transport(environ)
     except Exception as error:
         raise ConfigurationError(
             f"no OpenLineage transport can be built from {_variables(environ)}: "
             f"{describe(error, SECRETS)}. "
             "Example: OPENLINEAGE_URL=http://marquez:5000"
         ) from None  # the cause may quote a credential
+
+
+def _transport(environ: Mapping[str, str]) -> Transport | None:
+    with importing():
+        importlib.import_module("encodings.idna")  # sockets import it for the first host name
+        return _http_transport(environ) if _is_only_a_url(environ) else _client_transport(environ)
 
 
 def _is_only_a_url(environ: Mapping[str, str]) -> bool:
