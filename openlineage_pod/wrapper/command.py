@@ -144,7 +144,9 @@ class BackgroundReporter:
         """Report how the command ended, within the flush timeout, and remove the metadata file."""
         flush_timeout = self._plan.settings.flush_timeout
         deadline = time.monotonic() + flush_timeout
-        self._start()
+        if not self._is_started:
+            self._is_started = True
+            self._make()  # here: delivery needs the few threads that there may be
         self.wait_until_made(max(_MIN_IMPORT_TIME, flush_timeout))
         if self.reporter is not None:
             self.reporter.end(ended, deadline)
