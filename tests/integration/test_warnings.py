@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import signal
 import sys
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.constants import ROOT
 from tests.support.harness import types
 from tests.support.wrapping import wrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.harness import Jobs, Receiver
@@ -119,6 +122,31 @@ def test_filters_that_the_job_sends_to_its_workers(receiver: Receiver, jobs: Job
     """Our filter can be copied and pickled, as some libraries do, and no thread of the job is taken for ours."""
     finished = jobs.run(FILTERS_SENT, {**receiver.environ, "PYTHONWARNINGS": "error"})
     assert (finished.stdout, finished.stderr) == ("20\n", "")
+
+
+def opened_as_text(tree: ast.AST) -> Iterator[ast.Call]:
+    """Yield the calls that open a file as text."""
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in (
+            "open",
+            "fdopen",
+        ):
+            is_descriptor = isinstance(call.func, ast.Attribute) and call.func.attr == "open"  # os.open
+            modes = [argument.value for argument in call.args[1:2] if isinstance(argument, ast.Constant)]
+            if not is_descriptor and not any("b" in str(mode) for mode in modes):
+                yield call
+
+
+def test_every_file_is_opened_with_an_encoding() -> None:
+    """No file of ours depends on the locale, and none makes an EncodingWarning."""
+    files = sorted((ROOT / "openlineage_pod").rglob("*.py"))
+    offenders = [
+        f"{file.relative_to(ROOT)}:{call.lineno}"
+        for file in files
+        for call in opened_as_text(ast.parse(file.read_text(encoding="utf-8")))
+        if "encoding" not in [keyword.arg for keyword in call.keywords]
+    ]
+    assert offenders == []
 
 
 @pytest.mark.parametrize("command", ["relay", "replay"])
