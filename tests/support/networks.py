@@ -37,6 +37,7 @@ class Network:
         self.directory = directory
         self._stack = stack
         self.events: Callable[[], list[Event]] = list
+        self.accepted: Callable[[], int] = lambda: len(self.events())
         self.authorizations: Callable[[], list[str | None]] = list
 
     def backend(self) -> Receiver:
@@ -44,6 +45,9 @@ class Network:
         receiver = Receiver()
         self._stack.callback(receiver.stop)
         self.events = receiver.events
+        self.accepted = lambda: sum(
+            request["method"] == "POST" and 200 <= request["status"] < 300 for request in receiver.requests()
+        )
         self.authorizations = lambda: [request["headers"].get("authorization") for request in receiver.requests()]
         return receiver
 
@@ -166,7 +170,9 @@ def _by_proxy(
         url = network.tls().url if tls else network.backend().url
         trust = {trusting: str(network.bundle)} if tls else {}
         variable = "HTTPS_PROXY" if tls else "HTTP_PROXY"
-        return _url(url, **{variable: network.proxy(how, **options).url}, **trust, NO_PROXY="")
+        proxy = network.proxy(how, **options).url
+        # An empty variable in lower case, as `_CLEAN` has it, would take the other one back.
+        return _url(url, **{variable: proxy, variable.lower(): proxy}, **trust, NO_PROXY="")
 
     return arrange
 
@@ -303,7 +309,7 @@ def _outcome(case: Case, source: str, **more: str) -> str:
         except subprocess.TimeoutExpired:
             status, log = "hangs", []
         took = time.monotonic() - started
-        delivered = len(network.events())
+        delivered = network.accepted()
         authorization = sorted({str(value) for value in network.authorizations()} - {"None"})
         return f"{delivered} of 2, {status}, {took:.0f} s; {' '.join(log)[:160]} {' '.join(authorization)}".replace(
             "|", "/"
