@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,7 @@ def test_key_is_cleaned_on_every_way(  # noqa: PLR0917  pytest gives them by nam
         case "yml":
             monkeypatch.setenv("OPENLINEAGE__TRANSPORT__TYPE", "http")
             monkeypatch.setenv("OPENLINEAGE__TRANSPORT__URL", receiver.url)
-            monkeypatch.setenv("OPENLINEAGE__TRANSPORT__AUTH__TYPE", "api_key")
-            monkeypatch.setenv("OPENLINEAGE__TRANSPORT__AUTH__APIKEY", value)
+            monkeypatch.setenv("OPENLINEAGE__TRANSPORT__AUTH", json.dumps({"type": "api_key", "apiKey": value}))
         case _:
             monkeypatch.setenv("OPENLINEAGE_API_KEY", value)
     if way == "composite":
