@@ -244,16 +244,18 @@ class Folder:
 
         """
         with self.opened() as folder:
-            for is_last in (not replace, True):
-                try:
-                    # O_EXCL: what another user has put there, perhaps a link to elsewhere, is never written to.
-                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
-                    descriptor = os.open(name, flags, 0o600 | self._access.bits & 0o066, dir_fd=folder)
-                    break
-                except FileExistsError:
-                    if is_last:
-                        raise
-                    os.unlink(name, dir_fd=folder)
+            return self._create(name, folder, replace=replace)
+
+    def _create(self, name: str, folder: int, *, replace: bool) -> int:
+        # O_EXCL: what another user has put there, perhaps a link to elsewhere, is never written to.
+        flags, mode = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600 | self._access.bits & 0o066
+        try:
+            descriptor = os.open(name, flags, mode, dir_fd=folder)
+        except FileExistsError:
+            if not replace:
+                raise
+            os.unlink(name, dir_fd=folder)
+            descriptor = os.open(name, flags, mode, dir_fd=folder)
         self._access.give_to_file(descriptor)
         return descriptor
 
@@ -264,14 +266,15 @@ class Folder:
             OSError: It cannot be written.
 
         """
-        try:
-            with open(temporary.create(name), "wb") as file:
-                file.write(data)
-            temporary.move(name, self)
-        except OSError:
-            with suppress(OSError):
-                temporary.remove(name)
-            raise
+        with temporary.opened() as source, self.opened() as target:
+            try:
+                with open(temporary._create(name, source, replace=True), "wb") as file:
+                    file.write(data)
+                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=source)
+                raise
 
     def move(self, name: str, target: Folder, new_name: str = "") -> None:
         """Move what has this name into another folder, whatever it is.

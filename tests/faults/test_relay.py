@@ -56,7 +56,9 @@ def test_a_relay_that_is_quick(spooling: Scene) -> None:
     assert spooling.spool is not None
     drainer = Spool(str(spooling.spool), 1 << 30)
     taken: dict[str, list[str]] = {}
-    job = spooling.jobs.start(MANY, {"OPENLINEAGE_POD_SPOOL_DIR": str(spooling.spool)})
+    # Enough time for a slow disk: what is not spooled by then is printed.
+    environ = {"OPENLINEAGE_POD_SPOOL_DIR": str(spooling.spool), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "120"}
+    job = spooling.jobs.start(MANY, environ)
     deadline = time.monotonic() + HANGS
     is_over = False
     while not is_over and time.monotonic() < deadline:  # without a pause: quicker than any relay
