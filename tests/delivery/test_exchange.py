@@ -126,7 +126,7 @@ def test_failure(url: str, serve: Any, told: tuple[str, ...], library: str) -> N
     assert library
     with closing(Server(serve or hang)) as server:
         transport = DirectHttpTransport(url.format(server.address))
-        transport.timeout = 1
+        transport.timeout = 1 if serve is hang else 60
         with pytest.raises(UnreachableError) as caught:
             transport.emit(EVENT)
     message = str(caught.value)
@@ -230,6 +230,16 @@ def test_proxy_that_hangs_up(scheme: str, monkeypatch: pytest.MonkeyPatch) -> No
     """A proxy that closes the connection is named."""
     with on_a_thread(Proxy("close")) as proxy:
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy.url)
-        with pytest.raises(UnreachableError, match=rf"{proxy.address}.* failed") as caught:
+        with pytest.raises(UnreachableError, match=rf"the proxy {proxy.address}.* failed") as caught:
             DirectHttpTransport(f"{scheme}://marquez.invalid:5000").emit(EVENT)
     assert is_transient(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "nowhere.invalid:3128"])
+def test_proxy_that_is_not_there(host: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that cannot be reached is called a proxy, and its password is not shown."""
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://etl:s3cr3t@{host}")
+    with pytest.raises(UnreachableError, match=rf"the proxy {host.partition(':')[0]}.* failed") as caught:
+        DirectHttpTransport(f"{scheme}://marquez.invalid:5000").emit(EVENT)
+    assert "s3cr3t" not in str(caught.value)

@@ -592,7 +592,7 @@ def test_dribbling_answer(pieces: list[bytes]) -> None:
         ) as caught:
             transport.emit(MARKED)
         assert is_transient(caught.value)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(

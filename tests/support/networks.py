@@ -247,7 +247,7 @@ CASES: dict[str, Case] = {
     "proxy 502, https": Case(_by_proxy("status", status=502, tls=True), ("502", "through the proxy 127.0.0.1:")),
     "proxy with a page, http": Case(_by_proxy("page"), ("answered 200", "'Company login'")),
     "proxy with a page and 403, https": Case(_by_proxy("page", status=403, tls=True), ("403", "the proxy 127.0.0.1:")),
-    "proxy that closes, http": Case(_by_proxy("close"), ("closed without an answer",)),
+    "proxy that closes, http": Case(_by_proxy("close"), ("the proxy 127.0.0.1:", "closed without an answer")),
     "proxy that closes, https": Case(_by_proxy("close", tls=True), ("waiting for the proxy 127.0.0.1:", "closed")),
     "a login page, 200": Case(_page, ("answered 200", "'Company login'")),
     "401": Case(_refused, ("401", "no API key was sent")),

@@ -64,23 +64,23 @@ def host_and_port(host: str, port: int | None) -> str:
     return f"{shown}:{port}" if port else shown
 
 
-def open_socket(host: str, port: int, exchange: Exchange) -> socket.socket:
+def open_socket(host: str, port: int, exchange: Exchange, what: str = "") -> socket.socket:
     """Return a connected socket, within the time of the exchange.
 
     The time begins after the name is resolved, because nothing can interrupt that. Several addresses share it equally,
-    so that one that swallows packets leaves time for the next.
+    so that one that swallows packets leaves time for the next. `what`: stands before the host in messages.
 
     Raises:
         OSError: The name is not known, or no address can be connected to.
 
     """
-    exchange.phase = f"resolving {host}"
+    exchange.phase = f"resolving {what}{host}"
     try:
         addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # a label is empty or too long
         raise OSError("it is not a valid host name") from error
     exchange.renew()
-    exchange.phase = f"connecting to {host_and_port(host.strip('[]'), port)}"
+    exchange.phase = f"connecting to {what}{host_and_port(host.strip('[]'), port)}"
     failure = OSError("it has no address")
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         connection = socket.socket(family, kind, protocol)

@@ -38,7 +38,6 @@ from openlineage_pod.delivery.transports.exchange import (
 from openlineage_pod.delivery.transports.trust import further_authorities
 
 if TYPE_CHECKING:
-    import http.client
     import socket
     from collections.abc import Mapping
 
@@ -206,13 +205,18 @@ class _HttpConnection(_HTTP_CONNECTION):  # type: ignore[misc]
         response_class: Any = partial(bounded_response, exchange)
         self.response_class = response_class  # a proxy answers to CONNECT before anybody asks for an answer
         host = str(getattr(self, "_dns_host", self.host))
-        connection = open_socket(host, self.port, exchange)
-        exchange.phase = _next_phase(self, host)
+        connection = open_socket(host, self.port, exchange, "the proxy " if _is_proxied(self) else "")
+        if getattr(self, "_tunnel_host", None):
+            proxy = host_and_port(host, self.port)
+            exchange.phase = f"waiting for the proxy {proxy} to connect to {_where(self)}"
+        else:
+            is_tls = isinstance(self, _HTTPS_CONNECTION)
+            exchange.phase = f"{'TLS handshake with' if is_tls else 'waiting for the answer of'} {_where(self)}"
         return connection
 
     def getresponse(self) -> Any:
         exchange = _under_way.exchange
-        exchange.phase = f"waiting for the answer of {host_and_port(self.host, self.port)}"
+        exchange.phase = f"waiting for the answer of {_where(self)}"
         response_class: Any = partial(bounded_response, exchange)
         self.response_class = response_class
         return super().getresponse()
@@ -222,13 +226,15 @@ class _HttpsConnection(_HttpConnection, _HTTPS_CONNECTION):  # type: ignore[misc
     pass
 
 
-def _next_phase(connection: http.client.HTTPConnection, host: str) -> str:
-    tunnel = getattr(connection, "_tunnel_host", None)
-    where = host_and_port(host, connection.port)
-    if tunnel:
-        return f"waiting for the proxy {where} to connect to {tunnel}"
-    is_tls = isinstance(connection, _HTTPS_CONNECTION)
-    return f"{'TLS handshake with' if is_tls else 'waiting for the answer of'} {where}"
+def _is_proxied(connection: Any) -> bool:
+    return bool(getattr(connection, "proxy", None) or getattr(connection, "_tunnel_host", None))
+
+
+def _where(connection: Any) -> str:
+    """Return who answers to a request on a connection, for a message."""
+    if tunnel := getattr(connection, "_tunnel_host", None):
+        return host_and_port(tunnel, getattr(connection, "_tunnel_port", None))
+    return f"{'the proxy ' if _is_proxied(connection) else ''}{host_and_port(connection.host, connection.port)}"
 
 
 class _HttpPool(_HTTP_POOL):  # type: ignore[misc]
