@@ -11,6 +11,7 @@ import copy
 import os
 import sys
 import threading
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ class Runtime:
         if settings.disabled:
             logger.info("no lineage is reported: OPENLINEAGE_DISABLED is set")
         self.pod = pod_facet(settings.environ)
-        self.delivery = Delivery(settings, connect)
+        self.delivery = Delivery(settings, self._connected)
         self.open_runs: dict[str, OpenRun] = {}
         self.told_of_other_threads = False
         # OPENLINEAGE_RUN_ID names one run; a multiprocessing child has inherited it from the process it belongs to.
@@ -110,7 +111,7 @@ class Runtime:
         """Return this runtime without its queue, its open runs and its run id: they are the parent process's."""
         self.delivery.abandon()
         child = copy.copy(self)
-        child.delivery = Delivery(self.settings, self._connect)
+        child.delivery = Delivery(self.settings, self._connected)
         child.open_runs = {}
         child.has_run_id = False
         return child
@@ -118,6 +119,11 @@ class Runtime:
     def take_run_id(self) -> str | None:
         """Return `OPENLINEAGE_RUN_ID` to the first outermost run, and None to every later one."""
         return self.settings.run_id if self.has_run_id and self._run_id.take() else None
+
+    def _connected(self, environ: Mapping[str, str]) -> Transport | None:
+        transport = self._connect(environ)
+        _deliver_before_libraries_end()
+        return transport
 
     def abort_open_runs(self, reason: str) -> None:
         """End every open run of this process as aborted, the innermost first."""
@@ -208,11 +214,34 @@ def _mark_interrupted() -> None:
         exec("raise KeyboardInterrupt")  # noqa: S102
 
 
+def _deliver_before_libraries_end() -> None:
+    """Have what is queued delivered before the exit handlers that a transport of openlineage-python has registered.
+
+    The last handler that was registered is the first to be called. Those of `concurrent.futures`, which end its pools
+    of threads, are called before all others. The handler that ends runs stays where it is, behind those of the job.
+    """
+    if _watched_process == os.getpid() and "openlineage.client" in sys.modules:
+        atexit.register(_begin_exit)
+        if "concurrent.futures.thread" in sys.modules and hasattr(threading, "_register_atexit"):
+            with suppress(RuntimeError):  # the process ends already
+                threading._register_atexit(_begin_exit)  # noqa: SLF001  there is no public way
+
+
+def _begin_exit() -> None:
+    if _current is not None:
+        with guarded("deliver before the exit handlers of libraries"):
+            _current.delivery.begin_exit()
+
+
 def _watch_end_of_process() -> None:
     global _watched_process  # noqa: PLW0603
     if _watched_process != os.getpid():
         _watched_process = os.getpid()
-        atexit.unregister(_close)  # a forked child has inherited the registration
+        # The one handler of all finalisers, such as those of urllib3's connections, is registered with the first one:
+        # now, so that it is called after ours.
+        weakref.finalize(_close, _close).detach()
+        for handler in (_begin_exit, _close):
+            atexit.unregister(handler)  # a forked child has inherited the registration
         atexit.register(_close)
         if is_main_thread() and not threading.main_thread().is_alive() and _current is not None:
             # The exit handlers run already, and will not come to ours: each event of this run is resolved at once.

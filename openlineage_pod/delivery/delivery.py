@@ -71,6 +71,7 @@ class Delivery:
         self._is_started = False
         self._starting = allocate_lock()
         self._is_closed = False
+        self._has_begun_exit = False
         self._exit_budget = settings.flush_timeout
         self._closing_end: float | None = None
 
@@ -133,6 +134,18 @@ class Delivery:
             report, self._sender.target, self._sender.cause, prints_rejected=self._keeper.prints_rejected
         )
         return report
+
+    def begin_exit(self) -> None:
+        """Deliver what is queued, within half of the flush timeout, which `close` has less then.
+
+        Called before the exit handlers of libraries, which end threads and connections that a transport uses.
+        """
+        if self._has_begun_exit or self._sender.is_failing or not len(self._ledger):
+            return
+        self._has_begun_exit = True
+        started = time.monotonic()
+        self._wait(started + self._exit_budget / 2, at_exit=True)
+        self._exit_budget = max(0.0, self._exit_budget - (time.monotonic() - started))
 
     def report(self) -> DeliveryReport:
         """Return what has become of the events so far."""
