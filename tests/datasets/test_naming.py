@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from openlineage.client.event_v2 import InputDataset
 
 from openlineage_pod import dataset
+from openlineage_pod.datasets.dataset import as_sources
 from openlineage_pod.events.namespaces import clean_namespace
 
 ACCOUNTS = "postgres://warehouse:5432/crm.public.accounts"
@@ -270,3 +272,79 @@ def test_not_understood(source: Any, says: str) -> None:
     assert says in problem
     assert "s3cret" not in problem
     assert found.name == ""
+
+
+class CloudPath:
+    """A stand-in for cloudpathlib's and fsspec's objects, which download a file when they are asked for its path."""
+
+    def __init__(self, text: str, uri: str = "") -> None:
+        self._text = text
+        self._uri = uri
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __fspath__(self) -> str:
+        pytest.fail("the object was downloaded")
+
+    def as_uri(self) -> str:
+        """Return the URI, if it has one."""
+        if not self._uri:
+            raise ValueError("a relative path has no URI")
+        return self._uri
+
+
+class OpenFile:
+    """A stand-in for fsspec's file that is not open yet."""
+
+    full_name = "s3://lake/a b"
+
+    def __fspath__(self) -> str:
+        pytest.fail("the object was downloaded")
+
+
+class S3Path(PurePosixPath):
+    """A stand-in for s3path's objects: its text is a path, and its URI is quoted as pathlib does."""
+
+    def as_uri(self) -> str:
+        """Return the URI."""
+        return f"s3:/{self.as_posix().replace(' ', '%20')}"
+
+
+class LocalUPath(PurePosixPath):
+    """A stand-in for the local paths of universal_pathlib."""
+
+    def as_uri(self) -> str:
+        """Return the URI."""
+        return f"file://{self.as_posix().replace(' ', '%20')}"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (CloudPath("s3://lake/a b"), ("s3://lake", "a b")),
+        (CloudPath("CloudPath('a')", "gs://lake/a"), ("gs://lake", "a")),
+        (CloudPath("/data/a?b"), ("file", "/data/a?b")),
+        (OpenFile(), ("s3://lake", "a b")),
+        (S3Path("/lake/a b"), ("s3://lake", "a b")),
+        (LocalUPath("/data/a b#c"), ("file", "/data/a b#c")),
+        (PurePosixPath("/data/a b?c"), ("file", "/data/a b?c")),
+    ],
+)
+def test_path_objects(path: Any, expected: tuple[str, str]) -> None:
+    """A path object is named by its URI, else by its text; it is never asked for a local path."""
+    assert dataset(path)[:2] == expected
+    assert as_sources(path) == (path,)
+
+
+def test_path_object_without_a_uri() -> None:
+    """A path object that does not tell where it is, is left out with a problem."""
+    (problem,) = dataset(CloudPath("<object>")).problems
+    assert "CloudPath" in problem
+
+
+def test_directory_entry(tmp_path: Path) -> None:
+    """An entry of a directory is a local file."""
+    (tmp_path / "a.csv").touch()
+    with os.scandir(tmp_path) as entries:
+        assert dataset(next(entries))[:2] == ("file", str(tmp_path / "a.csv"))

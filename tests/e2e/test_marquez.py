@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -11,6 +12,7 @@ import pytest
 from openlineage_pod.inspection.consumers import violations
 from tests.e2e.airflow_task import AirflowTask
 from tests.e2e.pods import ENDS, Names, Pod
+from tests.support import options
 from tests.support.broken_events import BROKEN, RIGHT, changed
 
 if TYPE_CHECKING:
@@ -452,3 +454,72 @@ def test_rules_are_those_of_marquez(path: str, value: Any, scene: Scene) -> None
     for event, status in ((right, 201), (broken, rule.status or 201)):
         answer = scene.api.request("POST", "/api/v1/lineage", json=event)
         assert answer.status_code == status, f"{answer.status_code}: {answer.text[:500]}"
+
+
+ODD = """
+    import json
+    import os
+
+    from openlineage.client.event_v2 import OutputDataset
+    from openlineage.client.facet_v2 import column_lineage_dataset as lineage, symlinks_dataset as symlinks
+
+    from openlineage_pod import dataset, lineage_run
+
+    odd = ["a,b", "a b", "{{ host }}", "${HOST}", "h\u00f6st", "[::1]", "***", "x" * 2000, "a\\\\b", "a\\tb"]
+    uris = [f"postgres://{host}:5432/crm.public.t" for host in odd] + [
+        "kafka://b1:9092,b2:9092/t",
+        "kafka://SASL_SSL://b1:9092,SASL_SSL://b2:9092/t",
+        "cassandra://c1,c2/shop.orders",
+        "postgres://u:p/w@h/crm.public.t",
+        "jdbc:oracle:thin:scott/tiger@ora:1521/ORCL.S.T",
+        "postgress://h/t",
+    ] + json.loads(os.environ["CASES"])
+    namespaces = [*odd, "kafka://b1,b2", "kafka://[::1]", "postgres://u:p@h:5432", " "]
+
+    def describe(namespace):
+        # A dataset of each kind with this namespace, or with it in its facets.
+        yield namespace, "pair"
+        yield {"namespace": namespace, "name": "mapping"}
+        other = [symlinks.Identifier(namespace, "other", "TABLE"), symlinks.Identifier(namespace, " ", "TABLE")]
+        origin = lineage.InputField(namespace, "origin", "id")
+        facets = {
+            "symlinks": symlinks.SymlinksDatasetFacet(other),
+            "columnLineage": lineage.ColumnLineageDatasetFacet({"id": lineage.Fields([origin])}),
+        }
+        yield OutputDataset(namespace, "typed", facets=facets)
+        own = {"dataSource": {"name": namespace, "uri": namespace}, "schema": {"fields": [{"name": " "}, {}]}}
+        yield dataset((f"s3://{namespace}", "facets"), facets=own)
+
+    edges = {"id": [(("a b", "t"), "id")]}
+    datasets = [dataset(uri, schema={"id": int}, column_lineage=edges) for uri in uris]
+    datasets += [each for namespace in namespaces for each in describe(namespace)]
+    datasets += [("nameless", name) for name in ("", " ", "\\n", "\\x00")]
+    datasets += [OutputDataset("nameless", name) for name in ("", " ", "\\n", "\\x00")]
+    # Marquez takes seconds for an event with a hundred datasets.
+    for start in range(0, len(datasets), 5):
+        with lineage_run("load_accounts", outputs=["s3://lake/t"]) as run:
+            for each in datasets[start : start + 5]:
+                run.add_input(each)
+                run.add_output(each)
+"""
+
+
+def test_no_name_harms_marquez(scene: Scene) -> None:
+    """Whatever datasets are called, in code, facets and the environment, the run is stored and all lists answer."""
+    declared = [["a,b", "pair"], {"namespace": "c d", "name": "mapping"}, "kafka://b1,b2/t", "postgres://${H}/a.b.c"]
+    own = {"OPENLINEAGE_NAMESPACE": scene.names.namespace, "OPENLINEAGE_POD_INPUTS": json.dumps(declared)}
+    cases = options.SPEC.parent / "cases" / "names.tsv"
+    rows = cases.read_text("utf-8").splitlines()[1:] if cases.exists() else []
+    given = json.dumps([row.partition("\t")[0] for row in rows])
+    done = scene.pod(own, CASES=given, OPENLINEAGE_POD_FLUSH_TIMEOUT="120").run(ODD)
+
+    assert done.returncode == 0, done.stderr
+    runs = scene.api.get(f"/api/v1/namespaces/{scene.names.namespace}/jobs/load_accounts/runs", limit=1000)["runs"]
+    assert len(runs) > 15
+    # Marquez stores an output's version with COMPLETE alone.
+    stored = {each["datasetVersionId"]["namespace"] for run in runs for each in run["outputDatasetVersions"]}
+    assert {"s3://lake", "kafka://b1:9092", "postgres://_::1_:5432", "oracle://ora:1521", "a_b"} <= stored
+    for path in ("/api/v1/namespaces", "/api/v1/jobs"):
+        scene.api.get(path, limit=1000)
+    for each in scene.api.get("/api/v1/namespaces", limit=1000)["namespaces"]:
+        scene.api.get(f"/api/v1/namespaces/{quote(each['name'], safe='')}/datasets", limit=1000)

@@ -63,7 +63,8 @@ def test_the_flush_timeout_bounds_the_exit(rule: Any, receiver: Receiver, jobs: 
     assert (finished.returncode, finished.stdout) == (0, "done\n")
     assert types(finished.printed) == ["START", "COMPLETE"]
     assert summary(finished.log) == {"printed": 2}
-    assert finished.printed[1]["outputs"] == [{"namespace": "s3://lake", "name": "accounts"}]
+    (output,) = finished.printed[1]["outputs"]
+    assert (output["namespace"], output["name"]) == ("s3://lake", "accounts")
 
 
 @pytest.mark.serial
