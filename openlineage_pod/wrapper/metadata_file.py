@@ -44,7 +44,11 @@ def make_metadata_file() -> str:
     for directory in filter(None, (os.environ.get(environment.TMPDIR), *TEMPORARY_DIRECTORIES)):
         with suppress(OSError, ValueError):
             path = os.path.join(os.path.abspath(directory), f"openlineage-pod-{new_uuid7()}.jsonl")
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            try:
+                os.fchmod(descriptor, 0o600)  # whatever the umask is, the command may write
+            finally:
+                os.close(descriptor)
             return path
     return ""
 

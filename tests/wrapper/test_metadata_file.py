@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from openlineage_pod.wrapper.metadata_file import make_metadata_file
 from tests.support.waiting import at_most
 from tests.support.wrapping import wrapped
 
@@ -173,6 +174,18 @@ def test_path_that_is_no_file(
     assert len(caplog.records) <= 1
     assert all(NAME in record.getMessage() for record in caplog.records)
     assert recorded.events[-1]["outputs"] == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_umask(umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the umask is, the file is readable and writable for its own user, and for nobody else."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    before = os.umask(umask)
+    try:
+        path = make_metadata_file()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600  # noqa: PTH116
 
 
 def test_empty_file(reported: Reported, caplog: pytest.LogCaptureFixture) -> None:
