@@ -90,6 +90,7 @@ CONFIGURED: dict[str, dict[str, str]] = {
     "API key": {"OPENLINEAGE_API_KEY": KEY},
     "API key with its scheme": {"OPENLINEAGE_API_KEY": f"Bearer {KEY}"},
     "URL": {"OPENLINEAGE_URL": f"http://user:{KEY}@host"},
+    "endpoint": {"OPENLINEAGE_ENDPOINT": f"api/v1/lineage?api_key={KEY}"},
     "proxy": {"https_proxy": f"http://user:{KEY}@proxy:3128"},
     "proxy in capitals": {"ALL_PROXY": f"socks5://user:{KEY}@proxy:3128"},
     "transport in parts": {"OPENLINEAGE__TRANSPORT__AUTH": json.dumps({"type": "api_key", "apiKey": KEY})},

@@ -41,10 +41,8 @@ _PROSE = words(
     "or parameter password requires secret should takes the to token value was when will with without"
 )
 
-_NAMED = (
-    r"(?i)(?:passw|passphrase|passcode|pass|pwd|pw|secret|token|key|credential|signature|sig|authorization|cookie|jwt|"
-    r"sas)[\w.-]{0,60}\\{0,8}['\"]?\]?[ \t]{0,8}(?:={1,3}|=>|:=|:)>?[ \t]{0,8}"
-)
+_STEMS = "passw|passphrase|passcode|pass|pwd|pw|secret|token|key|credential|signature|sig|authorization|cookie|jwt|sas"
+_NAMED = rf"(?i)(?:{_STEMS})[\w.-]{{0,60}}\\{{0,8}}['\"]?\]?[ \t]{{0,8}}(?:={{1,3}}|=>|:=|:)>?[ \t]{{0,8}}"
 _NAME_BEFORE = r"[\w.-]*\Z"
 _NAME_AT = r"[\w.-]+"
 _OPTION = r"(?<![\w-])--(?P<name>[A-Za-z][\w-]{0,60})(?:['\"],)?[ \t]{1,8}(?!-)"
@@ -75,6 +73,7 @@ _END_OF_KEY = "-----END"
 _KEY_LINES = r"(?:[ \t\r\n]|\\[nr]|[A-Za-z0-9+/=:,]{4,76}(?![\w+/=]))+"
 # With a digit: "basic authentication failed" holds none.
 _BEARER = r"(?i)\b(?:bearer|basic)[ \t]+(?P<secret>(?=[\w.~+/=-]{0,200}\d)[\w.~+/=-]{8,})"
+_MIN_TOKEN = 15
 _JWT = r"(?<![\w-])(?P<secret>eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)"
 _VENDOR = (
     r"(?<![\w-])(?P<secret>gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{22,}|glpat-[\w-]{20,}|xox[abeoprs]-[\w-]{10,}|"
@@ -123,14 +122,17 @@ def find_credentials(text: str) -> set[str]:
 
 def remove_tokens(name: str) -> str:
     """Return the name or namespace of a dataset without tokens: they have a form that nothing else has."""
-    return _replaced(name, lambda _secret: "", in_names=True)
+    return name if len(name) < _MIN_TOKEN else _replaced(name, lambda _secret: "", in_names=True)
 
 
 def _replaced(text: str, replace: Replace, *, in_names: bool = False) -> str:
     lowered = text.lower()
-    for form in _FORMS:
-        if (form.in_names or not in_names) and any(mark in lowered for mark in form.marks):
-            text = form.find(text, replace)
+    for marks, find, is_for_names in _FORMS:
+        if is_for_names or not in_names:
+            for mark in marks:
+                if mark in lowered:
+                    text = find(text, replace)
+                    break
     return text
 
 
@@ -242,9 +244,9 @@ _FORMS = (
     _Form(("://",), replace_passwords),
     _Form(("jdbc:oracle:",), _pattern(_ORACLE)),
     _Form(("@",), _pattern(_ORACLE_SHORT)),
-    _Form(("=", ":"), _behind(_NAMED, _is_named, _is_value)),
+    _Form(tuple(_STEMS.split("|")), _behind(_NAMED, _is_named, _is_value)),
     _Form(("--",), _behind(_OPTION, _is_named_option, _is_argument)),
-    _Form((" '", ' "', "\t'"), _behind(_SQL_NAMED, _is_named_in_sql, _always)),
+    _Form(("pass", "pwd", "secret", "key"), _behind(_SQL_NAMED, _is_named_in_sql, _always)),
     _Form(("identified",), _behind(_IDENTIFIED, _always, _is_argument)),
     _Form(("password(", "password ("), _behind(_CALL, _always, _always)),
     _Form(("</",), _behind(_ELEMENT, _is_named_option, _is_argument)),
@@ -252,7 +254,7 @@ _FORMS = (
     _Form(("eyj",), _pattern(_JWT), in_names=True),
     _Form(
         (
-            "gh",
+            *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
             "glpat-",
             "xox",
             "xapp-",
@@ -276,7 +278,7 @@ _FORMS = (
         in_names=True,
     ),
     _Form(("hooks.slack.com",), _pattern(_SLACK_HOOK), in_names=True),
-    _Form(("http",), _pattern(_LONG_USER)),
+    _Form(("@",), _pattern(_LONG_USER)),
     *(_Form((mark,), _pattern(pattern)) for mark, pattern in _COMMANDS.items()),
     _Form(("@",), _pattern(_SCHEMELESS)),
 )

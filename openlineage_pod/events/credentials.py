@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["credentials_in", "in_environment", "in_files", "spellings"]
 
+_TRANSPORT = (environment.URL, environment.ENDPOINT, environment.API_KEY)
 _MAX_FILE = 256 * 1024
 _CONFIG_FILES = ("openlineage.yml", "~/.openlineage/openlineage.yml")
 # What holds a credential by its name, in openlineage-python's configuration and in that of Kafka and the like.
@@ -48,7 +49,7 @@ def in_environment(environ: Mapping[str, str]) -> set[str]:
     """Return the credentials in the variables of an environment. Reads no file."""
     found: set[str] = set()
     for name, value in list(environ.items()):
-        if name in (environment.URL, environment.API_KEY) or name.startswith(environment.CLIENT_PREFIX):
+        if name in _TRANSPORT or name.startswith(environment.CLIENT_PREFIX):
             found |= credentials_in(_parsed(value), name)
         elif name.lower().endswith(environment.PROXY_SUFFIX) or "://" in value:
             found |= credentials_in(value, "")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import logger, mask_log_lines
 from openlineage_pod._redaction.forms import redact, remove_tokens
@@ -31,8 +30,9 @@ _MIN_IN_NAMES = 12
 # A message may be cut within a credential: its beginning is masked with what follows it.
 _MIN_CUT, _BEGINNING = 12, 8
 _LONG, _LONG_BEGINNING = 32, 24
-# The same names, types, URLs and keys come again in every event. Cached: 256 texts of at most so many characters.
+# Characters of a text that is cached, and how many are.
 _MAX_CACHED = 300
+_MAX_ENTRIES = 1000
 _MAX_WARNINGS = 1000
 
 # Facets of the specification, whose fields below identify something. In other facets only pairs of both fields do.
@@ -70,7 +70,7 @@ class Secrets:
         self._environ_size = 0
         self._unread: list[Mapping[str, str]] = []
         self._warned: dict[str, None] = {}
-        self._masking = _Masking.of(())
+        self._maskings = {True: _Masking(), False: _Masking(by_form=False)}
         self.add(known)
 
     def learn(self, environ: Mapping[str, str]) -> None:
@@ -94,7 +94,8 @@ class Secrets:
 
     def text(self, text: str) -> str:
         """Return `text` with its credentials masked, also what only looks like one."""
-        return self._current().text(text)
+        masked: str = self._current().texts[text]
+        return masked
 
     def document(self, value: Any, *, by_form: bool = True) -> Any:
         """Return JSON-ready data, such as an event or a dataset, without credentials.
@@ -107,18 +108,19 @@ class Secrets:
             by_form: whether to mask also what only looks like a credential.
 
         """
-        return _Walk(self._current(), self._warn, by_form=by_form).of(value)
+        return _Walk(self._current(by_form=by_form), self._warn).of(value)
 
-    def _current(self) -> _Masking:
+    def _current(self, *, by_form: bool = True) -> _Masking:
         for environ in list(self._unread):
             self.add(in_environment(environ))
             self._unread.remove(environ)
         if (size := len(self._environ)) != self._environ_size:  # the job may set variables while it runs
             self.add(in_environment(self._environ))
             self._environ_size = size
-        if self._masking.size != len(self._known):
-            self._masking = _Masking.of(tuple(self._known))
-        return self._masking
+        masking = self._maskings[by_form]
+        if masking.size != len(self._known):
+            masking = self._maskings[by_form] = _Masking(self._known, by_form=by_form)
+        return masking
 
     def _warn(self, what: str) -> None:
         if what not in self._warned and len(self._warned) < _MAX_WARNINGS:
@@ -126,48 +128,57 @@ class Secrets:
             logger.warning("a credential was removed from the name %r; give names without credentials", what)
 
 
-class _Masking(NamedTuple):
-    """What is made of the credentials known at one moment."""
+class _Cache(dict[str, Any]):
+    """What a function makes of texts that come again in every event: names, types, URLs, keys."""
 
-    size: int
-    known: Callable[[str], str]
-    text: Callable[[str], str]
-    name: Callable[[str, str, bool], str]
-    key: Callable[[str, bool], tuple[str, bool]]
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._make = make
 
-    @classmethod
-    def of(cls, known: tuple[str, ...]) -> _Masking:
+    def __missing__(self, text: str) -> Any:
+        made = self._make(text)
+        if len(text) <= _MAX_CACHED:
+            if len(self) >= _MAX_ENTRIES:
+                self.clear()
+            self[text] = made
+        return made
+
+
+class _Masking:
+    """What is made of the credentials known at one moment.
+
+    Attributes:
+        texts: a text, masked.
+        names: the name of something, without credentials.
+        addresses: the same for a namespace or URI.
+        keys: a key, masked, and whether it names a credential.
+
+    """
+
+    def __init__(self, known: Iterable[str] = (), *, by_form: bool = True) -> None:
+        known = tuple(known)
+        self.size = len(known)
         in_text = _expression(known)
         # A word is no credential in a key: the facet `airflow`, the column `password`.
         in_keys = _expression(each for each in known if len(each) >= _MIN_IN_NAMES or not each.isalpha())
         in_names = _expression(each for each in known if len(each) >= _MIN_IN_NAMES)
 
-        def without_known(text: str) -> str:
-            return in_text.sub(MASK, text) if in_text else text
-
         def text(text: str) -> str:
-            return redact(without_known(text))
+            shown = in_text.sub(MASK, text) if in_text else text
+            return redact(shown) if by_form else shown
 
-        def name(name: str, key: str, by_form: bool) -> str:
-            changed = in_names.sub("", name) if in_names else name
-            if by_form:
-                changed = remove_tokens(without_credentials(changed, is_name=key not in _ADDRESSES))
-            return changed if changed.strip() or not name else "_"
-
-        def key(key: str, by_form: bool) -> tuple[str, bool]:
+        def key(key: str) -> tuple[str, bool]:
             shown = in_keys.sub(MASK, key) if in_keys else key
             return (redact(shown), is_credential_name(key)) if by_form else (shown, False)
 
-        return cls(len(known), _cached(without_known), _cached(text), _cached(name), _cached(key))
+        def name(name: str, *, is_name: bool = True) -> str:
+            clean = in_names.sub("", name) if in_names and len(name) >= _MIN_IN_NAMES else name
+            if by_form:
+                clean = remove_tokens(without_credentials(clean, is_name=is_name))
+            return clean if clean.strip() or not name else "_"
 
-
-def _cached(function: Callable[..., Any]) -> Callable[..., Any]:
-    cached = lru_cache(maxsize=256)(function)
-
-    def call(text: str, *arguments: Any) -> Any:
-        return (cached if len(text) <= _MAX_CACHED else function)(text, *arguments)
-
-    return call
+        self.texts, self.keys, self.names = _Cache(text), _Cache(key), _Cache(name)
+        self.addresses = _Cache(lambda address: name(address, is_name=False))
 
 
 def _expression(known: Iterable[str]) -> re.Pattern[str] | None:
@@ -190,10 +201,9 @@ def _patterns(secret: str) -> Iterable[str]:
 class _Walk:
     """Masks one document: each text by its place."""
 
-    def __init__(self, masking: _Masking, warn: Callable[[str], None], *, by_form: bool) -> None:
+    def __init__(self, masking: _Masking, warn: Callable[[str], None]) -> None:
         self._masking = masking
         self._warn = warn
-        self._by_form = by_form
 
     def of(self, value: Any, identifiers: frozenset[str] = _IDENTIFIERS, key: str = "") -> Any:
         """Return a value without credentials.
@@ -205,10 +215,12 @@ class _Walk:
 
         """
         if isinstance(value, str):
-            return self._masking.text(value) if self._by_form else self._masking.known(value)
+            return self._masking.texts[value]
         if isinstance(value, list):
             return [
-                self._name(item, key) if self._is_name(key, item, identifiers) else self.of(item, identifiers, key)
+                self._name(item, key)
+                if key in identifiers and isinstance(item, str)
+                else self.of(item, identifiers, key)
                 for item in value
             ]
         return self._mapping(value, identifiers, key) if isinstance(value, dict) else value
@@ -217,18 +229,16 @@ class _Walk:
         is_pair = mapping.keys() >= _PAIR
         own = identifiers | _PAIR if is_pair else identifiers
         is_columns = key == "fields" and key in identifiers
-        is_setting = self._by_form and any(
-            isinstance(name := mapping.get(each), str) and is_credential_name(name) for each in _NAME_OF_SETTING
-        )
+        is_setting = "value" in mapping and self._is_setting(mapping)
         masked: dict[str, Any] = {}
         for name, item in mapping.items():
-            shown, names_credential = self._masking.key(name, self._by_form)
+            shown, names_credential = self._masking.keys[name]
             if is_columns:
                 shown = self._name(name, key)
             below = identifiers
             if key in _FACETS:
                 below = _IDENTIFIERS if name in _SPECIFIED else _OF_ANY_FACET
-            if self._is_name(name, item, own):
+            if name in own and isinstance(item, str):
                 masked[shown] = self._name(item, name, mapping if is_pair else {})
             elif (names_credential or (is_setting and name == "value")) and is_credential_value(name, item):
                 masked[shown] = [MASK] * len(item) if isinstance(item, list) else MASK
@@ -236,18 +246,20 @@ class _Walk:
                 masked[shown] = self.of(item, below, name)
         return masked
 
-    @staticmethod
-    def _is_name(key: str, item: Any, identifiers: frozenset[str]) -> bool:
-        return isinstance(item, str) and key in identifiers
-
     def _name(self, name: str, key: str, pair: Mapping[str, Any] = MappingProxyType({})) -> str:
         """Return the name under a key without credentials; `pair` has the namespace and name that it is part of."""
-        clean: str = self._masking.name(name, key, self._by_form)
+        clean: str = self._of(key)[name]
         if clean != name:
-            parts = [(part, pair[part]) for part in ("namespace", "name") if isinstance(pair.get(part), str)]
-            whole = "/".join(self._masking.name(text, part, self._by_form) for part, text in parts)
-            self._warn(whole or clean)
+            parts = [part for part in ("namespace", "name") if isinstance(pair.get(part), str)]
+            self._warn("/".join(self._of(part)[pair[part]] for part in parts) or clean)
         return clean
+
+    def _of(self, key: str) -> _Cache:
+        return self._masking.addresses if key in _ADDRESSES else self._masking.names
+
+    def _is_setting(self, mapping: dict[str, Any]) -> bool:
+        names = (mapping.get(key) for key in _NAME_OF_SETTING)
+        return any(isinstance(name, str) and self._masking.keys[name][1] for name in names)
 
 
 SECRETS = Secrets(environ=os.environ)
