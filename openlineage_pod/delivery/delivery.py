@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded
@@ -69,6 +70,8 @@ class Delivery:
         )
         self._summary = Summary(SECRETS.text, on_stderr=settings.summary)
         self._is_started = False
+        self._is_without_threads = False
+        self._is_working_here = False
         self._starting = allocate_lock()
         self._is_closed = False
         self._has_begun_exit = False
@@ -122,6 +125,7 @@ class Delivery:
             self._sender.close(started, deadline)
             self._workers.close()
         try:
+            self._work_here(deadline)
             self._wait(deadline, at_exit=True)
             if not sys.is_finalizing():
                 self._workers.join_drainer(self._sender.exit_deadline(deadline, started))
@@ -167,13 +171,31 @@ class Delivery:
         if self._is_started or not self._starting.acquire(blocking=False):
             return
         try:
-            with guarded("start the delivery threads"), deferring_sigterm:
-                self._preparer.start()
-                self._workers.start()
+            # Told once: each event tries it again, as other processes may have ended.
+            telling = suppress(RuntimeError) if self._is_without_threads else guarded("start the delivery threads")
+            with telling, deferring_sigterm:
+                try:
+                    self._preparer.start()
+                    self._workers.start()
+                except RuntimeError:
+                    self._is_without_threads = True
+                    raise
                 self._is_started = True
         finally:
             self._starting.release()
             self._ledger.notify()
+
+    def _work_here(self, deadline: float) -> None:
+        """Deliver on this thread where no other one can be had: at a limit of processes, or at the exit (3.12)."""
+        if self._is_working_here or not len(self._ledger) or sys.is_finalizing() or self._is_running():
+            return
+        self._is_working_here = True  # a signal handler may close once more meanwhile
+        try:
+            with guarded("deliver without a thread"):
+                self._preparer.work_here()
+                self._workers.work_here(lambda: len(self._ledger) > 0, deadline)
+        finally:
+            self._is_working_here = False
 
     def _wait(self, deadline: float, *, at_exit: bool = False) -> None:
         """Wait until all events so far are resolved, or the deadline."""

@@ -6,14 +6,14 @@ The preparer never waits for the network, so an event is in the spool within mil
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import deferring_sigterm
+from openlineage_pod._threads import Empty, ReentrantLock, SimpleQueue, Thread, new_thread, sleep
 from openlineage_pod._threads import Event as ThreadEvent
-from openlineage_pod._threads import ReentrantLock, SimpleQueue, Thread, new_thread, sleep
 from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT
 from openlineage_pod.delivery.ledger import Event
 from openlineage_pod.events.document import Document, fallback_event, to_document, warn_once
@@ -146,29 +146,43 @@ class Preparer:
         if not self._begun.take():
             return  # the start of another thread was interrupted, but it runs
         self._thread = thread
-        try:
-            self._get_ready()
-        finally:
-            self._is_ready.set()
-        self._ledger.notify()  # how long the end of the process waits depends on the spool
+        self._get_ready()
         while (event := self._inbox.get()) is not None:
-            self._waiting.pop(event.run_id, None)
-            if event is _READ_BACK:
-                with guarded("read events back from the spool"), self._preparing:
-                    self._read_back()
-                continue
-            with guarded("prepare an event"):
-                with self._preparing:
-                    self._prepare(event)
-                if not event.is_fallback:
-                    self._make_room(event)
-            with guarded("queue an event"):
-                if not event.is_claimed and not event.is_fallback:
-                    self._queue.put(event)
+            self._handle(event)
             if self._is_keeping_all:
                 sleep(0.001)  # else the next event could have the lock before the end of the process has it
 
+    def work_here(self) -> None:
+        """Prepare what waits on this thread, unless the other one could be started."""
+        if self._begun.take():
+            self._get_ready()
+        with suppress(Empty):
+            while not self.is_running and (event := self._inbox.get(block=False)) is not None:
+                self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        self._waiting.pop(event.run_id, None)
+        if event is _READ_BACK:
+            with guarded("read events back from the spool"), self._preparing:
+                self._read_back()
+            return
+        with guarded("prepare an event"):
+            with self._preparing:
+                self._prepare(event)
+            if not event.is_fallback:
+                self._make_room(event)
+        with guarded("queue an event"):
+            if not event.is_claimed and not event.is_fallback:
+                self._queue.put(event)
+
     def _get_ready(self) -> None:
+        try:
+            self._open()
+        finally:
+            self._is_ready.set()
+        self._ledger.notify()  # how long the end of the process waits depends on the spool
+
+    def _open(self) -> None:
         with guarded("read the configured keys"):
             self._secrets.read(self._settings.environ)
         if self._settings.spool_dir:

@@ -16,9 +16,12 @@ from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod._threads import Thread, allocate_lock, new_thread, start_thread
 from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.draining import Draining
-from openlineage_pod.delivery.transports.base import emit_for_sure
+from openlineage_pod.delivery.transports.base import emit_for_sure, limit_request
+from openlineage_pod.delivery.transports.bounded import BoundedTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from openlineage_pod.delivery.keeper import Keeper
     from openlineage_pod.delivery.ledger import Event
     from openlineage_pod.delivery.prepare import Preparer
@@ -126,6 +129,10 @@ class Workers:
             if worker.thread.ident is None:  # else it runs, and only the wait for it was interrupted
                 self.leave(worker)
             raise
+
+    def work_here(self, goes_on: Callable[[], bool], deadline: float) -> None:
+        """Deliver on this thread while `goes_on()`, until the deadline: no worker could be started."""
+        _Worker(self, self._sender, self._queue, self._preparer, is_first=True).work_here(goes_on, deadline)
 
     def close(self) -> None:
         """Have parked runs tried again at once, and then often: the process ends."""
@@ -239,6 +246,23 @@ class _Worker:
         if self._transport is not None:
             with guarded("close a connection"):
                 self._sender.disconnect(self._transport)
+
+    def work_here(self, goes_on: Callable[[], bool], deadline: float) -> None:
+        """Deliver on the thread of the caller."""
+        if not self._sender.is_connected.is_set():
+            self._sender.connect_first()
+        transport = self._sender.transport
+        if transport is None or not limit_request(transport, deadline - time.monotonic()):
+            return  # nobody knows how long it would take
+        self._transport = BoundedTransport(transport, deadline)
+        while goes_on() and (remaining := deadline - time.monotonic()) > 0:
+            run_id = self._queue.take(min(self._workers.parked_pause, remaining))
+            with guarded("deliver an event"):
+                if run_id:
+                    self._deliver(run_id, _ATTEMPT_BUDGET)
+                else:
+                    self._unpark()
+        self._transport.close()
 
     def _timeout(self) -> float | None:
         if self._queue.parked:

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["needs_root", "run_as"]
+__all__ = ["needs_root", "run_as", "with_processes"]
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 
@@ -37,3 +37,16 @@ def run_as(
             sys.stderr.flush()
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def with_processes(count: int) -> tuple[str, ...]:
+    """Return the command that runs a command as a user of its own who may have so many processes and threads.
+
+    The user may read everything, as in an image that was made for any user.
+    """
+    user = 20_000 + os.getpid() % 10_000
+    return (
+        *("prlimit", f"--nproc={count}"),
+        *("setpriv", f"--reuid={user}", "--regid=54321", "--clear-groups"),
+        *("--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"),
+    )
