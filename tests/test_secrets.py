@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 import pytest
 
+from openlineage_pod.events import secrets
+from openlineage_pod.events.credentials import in_environment
 from openlineage_pod.events.secrets import SECRETS, Secrets
 from openlineage_pod.testing import record_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 KEY = "k3y-of-the-tenant"
@@ -252,3 +254,19 @@ def test_process_environment_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one object of the process knows the credentials of `os.environ` from the first text on."""
     monkeypatch.setitem(os.environ, "OPENLINEAGE_API_KEY", KEY)
     assert SECRETS.text(KEY) == "***"
+
+
+def test_two_threads_read_one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that finds an environment which another one has read meanwhile raises nothing."""
+    subject = Secrets()
+    subject.learn({"OPENLINEAGE_API_KEY": "key-1-of-mine"})
+    within: list[str] = []
+
+    def slowly(environ: Mapping[str, str]) -> Iterable[str]:
+        if not within:
+            within.append("the other thread")
+            within.append(subject.text("key-1-of-mine"))
+        return in_environment(environ)
+
+    monkeypatch.setattr(secrets, "in_environment", slowly)
+    assert subject.text("key-1-of-mine") == within[1] == "***"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,8 @@ class Secrets:
     def _current(self, *, by_form: bool = True) -> _Masking:
         for environ in list(self._unread):
             self.add(in_environment(environ))
-            self._unread.remove(environ)
+            with suppress(ValueError):  # another thread was here, too
+                self._unread.remove(environ)
         if (size := len(self._environ)) != self._environ_size:  # the job may set variables while it runs
             self.add(in_environment(self._environ))
             self._environ_size = size
