@@ -191,7 +191,7 @@ def _page(network: Network) -> Mapping[str, str]:
     receiver = network.backend()
     page = "<html><head><title>Company login</title></head></html>"
     receiver.script({"status": 200, "body": page, "headers": {"Content-Type": "text/html"}})
-    network.events = list  # the receiver takes them for accepted
+    network.events, network.accepted = list, int  # the receiver takes them for accepted
     return _url(receiver.url)
 
 
