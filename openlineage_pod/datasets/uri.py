@@ -121,6 +121,8 @@ def read_url(uri: str, *, is_database: bool, has_users: bool = True) -> Parts:
     if uri[:5].lower() == "jdbc:" and (begin := re.search(r";[A-Za-z][\w .\-]*=", rest)):
         rest, options = rest[: begin.start()], rest[begin.start() :]
     try:
+        if re.search(r"@[^@]*/", options):  # options, or a password with `;` in it?
+            raise UnclearError
         user, rest = without_userinfo(rest, is_database=is_database, has_users=has_users)
     except UnclearError:
         raise NotUnderstoodError(

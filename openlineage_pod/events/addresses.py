@@ -25,7 +25,11 @@ _QUERY = re.compile(r"\?[\w.\-]+=[^/?#]*$")
 _OPTION = re.compile(r"(?:^|[;?&#,:\s])([A-Za-z][\w .\-]{0,40}?) {0,4}=")
 _OPTION_OF_NAME = re.compile(r"[;?&#] {0,4}([A-Za-z][\w .\-]{0,40}?) {0,4}=")
 # Wider than for text in general: no option belongs into the name of a dataset.
-_CREDENTIAL = re.compile(r"(?i)pass|pwd|secret|token|key|signature|credential|auth|^(?:sig|sas)$")
+_CREDENTIAL = re.compile(
+    r"(?i)pass(?:w|phrase|code|_|\d|$)|pwd|secret|token(?!i)|signature|credential(?!.*(?:path|file))|authorization"
+    r"|^(?:key|sig|sas|auth)$"
+    r"|(?:api|access|private|pvt|account|shared|encryption|subscription|service|storage)[_ -]?key\d*$"
+)
 _URL = re.compile(r"[A-Za-z][\w+.\-]*://")
 _JDBC = re.compile(r"(?i)jdbc:[\w+.\-]+:(?:\w+:)?")
 _TEMPLATE = re.compile(r"\$\{|\{\{|\{%|\$\(|%\(\w+\)s")

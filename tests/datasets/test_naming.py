@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openlineage.client.event_v2 import InputDataset
 
 from openlineage_pod import dataset
-from openlineage_pod.datasets.dataset import as_sources
+from openlineage_pod.datasets.dataset import Dataset, as_sources
 from openlineage_pod.events.namespaces import clean_namespace
 
 ACCOUNTS = "postgres://warehouse:5432/crm.public.accounts"
@@ -118,8 +118,60 @@ def test_credentials_are_removed(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "option",
+    [
+        "user=etl",
+        "keyspace=shop",
+        "authSource=admin",
+        "authenticator=x",
+        "author=me",
+        "passive=1",
+        "tokenizer=x",
+        "a=b",
+    ],
+)
+def test_options_that_are_no_credentials(option: str) -> None:
+    """An option that is not a credential is dropped from a URI without a warning, and stays in a name that is given."""
+    assert dataset(f"cassandra://c1/shop.orders?{option}") == Dataset("cassandra://c1:9042", "shop.orders")
+    assert dataset(("ns", f"t?{option}")) == Dataset("ns", f"t?{option}")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "password=x",
+        "PWD=x",
+        "pass=x",
+        "AccountKey=x",
+        "SharedAccessKey=x",
+        "aws_secret_access_key=x",
+        "sig=x",
+        "key=x",
+        "access_token=x",
+        "api-key=x",
+        "X-Amz-Signature=x",
+        "OAuthPvtKey=x",
+        "client_secret=x",
+        "SharedAccessSignature=x",
+    ],
+)
+def test_options_that_are_credentials(option: str) -> None:
+    """An option that is a credential is removed wherever it stands, with one warning."""
+    for source in (
+        f"cassandra://c1/t?{option}",
+        f"https://c1/t;{option}",
+        ("ns", f"t?{option}"),
+        (f"ns;{option}", "t"),
+    ):
+        found = dataset(source)
+        assert found.name == "t"
+        assert ["credentials were removed" in warning for warning in found.warnings] == [True]
+
+
+@pytest.mark.parametrize(
     "uri",
     [
+        "jdbc:mysql://u:1/0;A=hunter2@warehouse:5432/a.b.c",
         "postgres://u:12/hunter2@warehouse/a.b.c",  # a port and a path, or a password?
         "postgres://u:hunter2@hunter2/hunter2@warehouse/a.b.c",
         "oracle://scott/hunter2@ora:1521/ORCL.S.T",
