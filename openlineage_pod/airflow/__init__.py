@@ -4,8 +4,9 @@
 
     KubernetesPodOperator(..., env_vars={**lineage_env(), "MY": "x"})
 
-The values are templates with a macro that this package registers as a plugin of Airflow. It asks Airflow's OpenLineage
-provider, of any version since 1.9. This module imports nothing of Airflow.
+The values are templates. They use a macro that this package registers as a plugin of Airflow; where Airflow does not
+know the plugin, the macros of Airflow's OpenLineage provider, of any version since 1.9. This module imports nothing of
+Airflow.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod import environment
-from openlineage_pod.airflow.templates import PREFIX, templated_json
+from openlineage_pod.airflow.expressions import parent_expressions
+from openlineage_pod.airflow.templates import templated_json
 from openlineage_pod.datasets.dataset import as_sources, dataset
 from openlineage_pod.events.document import json_ready
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from openlineage_pod.datasets.dataset import DatasetSource
 
 __all__ = ["lineage_env"]
-
-# Short, because the scheduler stores it ten times for each pod. A test for what is not defined would fail the task.
-_TEMPLATE = "{{{{ macros.openlineage_pod.env(ti, '{}') if macros.openlineage_pod is defined else '' }}}}"
 
 
 def lineage_env(
@@ -42,8 +41,10 @@ def lineage_env(
 
     The values render to empty texts, which count as not set, where Airflow reports no run of the task: OpenLineage is
     disabled or has no transport, or the task opted out by `selective_enable`, `disabled_for_operators` or an
-    `emission_policy`. So do the values of the root with a provider before 2.4.0, which does not know the root, and all
-    values where this package is not installed in the process that renders them.
+    `emission_policy`. So do the values of the root with a provider before 2.4.0, which does not know the root.
+
+    Where Airflow does not find this package as a plugin, because it is a folder on the import path and not installed,
+    the expressions are longer, and a task that opted out is named all the same.
 
     Give a dictionary to the operator. Airflow renders `V1EnvVar` objects in place, so that retries and mapped tasks of
     one process would see each other's values.
@@ -58,9 +59,7 @@ def lineage_env(
         ValueError: An input or output is not a dataset.
 
     """
-    env = {
-        name: _TEMPLATE.format(name.removeprefix(PREFIX)) for name in (*environment.NAMES_PARENT, environment.NAMESPACE)
-    }
+    env = {**parent_expressions()}
     if job_name is not None:
         env[environment.JOB_NAME] = job_name
     for variable, given, side in ((environment.INPUTS, inputs, "inputs"), (environment.OUTPUTS, outputs, "outputs")):

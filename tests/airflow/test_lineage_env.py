@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import date
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -98,6 +98,12 @@ class Provider:
             full = f"airflow.providers.openlineage.{name}".rstrip(".")
             found = modules.get(name, {} if not name else None)
             self._monkeypatch.setitem(sys.modules, full, found and SimpleNamespace(**found))
+
+
+@pytest.fixture(autouse=True)
+def airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process be one of Airflow's, which knows the plugin; `test_expressions.py` has the other case."""
+    monkeypatch.setitem(sys.modules, "airflow", ModuleType("airflow"))
 
 
 @pytest.fixture
