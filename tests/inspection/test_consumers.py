@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openlineage_pod import dataset, lineage_run
 from openlineage_pod.inspection.consumers import CONSUMERS, violations
 from tests.support.broken_events import BROKEN, RIGHT, changed
+from tests.support.constants import AIRFLOW_ENV
 from tests.support.examples import repeatable
+from tests.support.harness import types
 
 if TYPE_CHECKING:
-    from tests.support.harness import Receiver
+    from collections.abc import Callable, Mapping
+
+    from openlineage_pod.testing import Recorded
+    from tests.support.harness import Jobs, Receiver
 
 
 @pytest.mark.parametrize("consumer", CONSUMERS)
@@ -71,6 +77,36 @@ def test_any_document_is_judged(event: dict[str, Any]) -> None:
     """A document that lacks anything, or holds anything, is judged without an error."""
     for consumer in CONSUMERS:
         assert all(map(str, violations(consumer, event)))
+
+
+@pytest.mark.parametrize("consumer", sorted(CONSUMERS.keys() - {"atlan-generic"}))
+def test_own_events_break_no_rule(consumer: str, recording: Callable[[Mapping[str, str]], Recorded]) -> None:
+    """The COMPLETE of a job in an Airflow pod breaks no rule, nor does that of a run inside it."""
+    recorded = recording(AIRFLOW_ENV)
+    source = dataset("kafka://b1:9092,b2:9092/t", schema=["id", ""])
+    target = dataset(
+        "s3://lake/accounts", schema={"id": int, "x" * 300: "text"}, column_lineage={"id": [(source, "id")]}
+    )
+    with lineage_run("outer", inputs=[source], outputs=[target]), lineage_run(inputs=[source], outputs=[target]):
+        pass
+    ends = [event for event in recorded.events if event["eventType"] == "COMPLETE"]
+    assert len(ends) == 2
+    assert not [str(violation) for event in ends for violation in violations(consumer, event)]
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+def test_job_reports_to_a_stand_in(consumer: str, receiver: Receiver, jobs: Jobs) -> None:
+    """A stand-in that answers by the consumer's rules takes every event of a job."""
+    receiver.script({"consumer": consumer})
+    job = """
+        from openlineage_pod import dataset, lineage_run
+
+        with lineage_run("load", inputs=["s3://lake/raw"]) as run:
+            run.add_output(dataset("s3://lake/accounts", schema=["id"]))
+    """
+    finished = jobs.run(job, {**receiver.environ, **AIRFLOW_ENV})
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert types(receiver.events()) == ["START", "COMPLETE"]
 
 
 def test_stand_in_answers_by_the_rules(receiver: Receiver) -> None:
