@@ -99,7 +99,7 @@ def test_patched_job(patch: str, order: str, way: str, start: Start, receiver: R
     check_ends(finished, receiver.events(), ["COMPLETE"] * (2 if "a run" in order else 1))
 
 
-@pytest.mark.parametrize("waits", ["time.sleep(60)", "threading.Event().wait()", "while True: pass"])
+@pytest.mark.parametrize("waits", ["time.sleep(60)", "threading.Event().wait(60)", "while True: pass"])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("patch", ["gevent", "gevent without threads", "eventlet", "eventlet without threads"])
 def test_sigterm_in_a_patched_job(patch: str, order: str, waits: str, start: Start, receiver: Receiver) -> None:
