@@ -11,15 +11,16 @@ from __future__ import annotations
 import _thread
 import os
 import posix
-import select
 import sys
 import threading
 import time
 from _queue import Empty, SimpleQueue
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import select
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
@@ -69,9 +70,21 @@ _rlock: Callable[[], Any] = _genuine_thread.RLock
 allocate_lock: Callable[[], _thread.LockType] = _genuine_thread.allocate_lock
 get_ident: Callable[[], int] = _genuine_thread.get_ident
 sleep: Callable[[float], None] = _genuine(time, "sleep").sleep
-poll: Callable[[], select.poll] = _genuine(select, "poll").poll
 read: Callable[[int, int], bytes] = _genuine(posix, "read").read
 write: Callable[[int, bytes | memoryview], int] = _genuine(posix, "write").write
+
+
+def poll() -> select.poll:
+    """Return a new object that waits for files."""
+    return _poll()()
+
+
+@lru_cache(maxsize=1)
+def _poll() -> Callable[[], select.poll]:
+    import select  # deferred: a command is started also where this module is missing
+
+    found: Callable[[], select.poll] = _genuine(select, "poll").poll
+    return found
 
 
 class ReentrantLock:

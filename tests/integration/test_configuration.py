@@ -135,7 +135,7 @@ def test_disabled_reports_and_imports_nothing(environ: dict[str, str], receiver:
         """,
         {**receiver.environ, "OPENLINEAGE_DISABLED": "true", **environ},
     )
-    assert finished.stdout == "False False {'A': '1'} 0 0 0 0 0\n1 False\nTrue\n"
+    assert finished.stdout == "False False {'A': '1'} 0 0 0 0 0 0\n1 False\nTrue\n"
     assert finished.printed == []
     assert receiver.requests() == []
 
