@@ -41,6 +41,9 @@ _IS_PATH = r"[~.]{0,2}(/[\w.-]+)+/?"
 _USER_INFO = r"://([^\s/:@]*):(.+)@"
 _MIN_PIECE = 3
 _MAX_DEPTH = 64
+# Lines of a credential that are known by themselves, as of a private key: an expression of very many holds the
+# interpreter for seconds while it is made.
+_MAX_LINES = 100
 # The key is sent without quotes and the word Bearer.
 _AROUND_KEY = r"(?i)^(?:[\s'\"]|authorization\s*:|bearer\s|basic\s|token\s)+|[\s'\"]+$"
 
@@ -90,9 +93,10 @@ def spellings(secret: str) -> Iterator[str]:
     """Yield the forms in which a credential may stand in a text."""
     secret = secret.strip()
     yield secret
-    yield from (re.sub(_AROUND_KEY, "", line) for line in secret.splitlines())
+    lines = secret.splitlines()[:_MAX_LINES]
+    yield from (re.sub(_AROUND_KEY, "", line) for line in lines)
     # An error message may quote one line of a credential.
-    yield from filter(None, map(str.strip, secret.splitlines()))
+    yield from filter(None, map(str.strip, lines))
     # Undecodable bytes of the environment, as they stand in events.
     text = secret.encode("utf-8", "replace").decode()
     yield text

@@ -31,6 +31,8 @@ _MIN_IN_NAMES = 12
 # A message may be cut within a credential: its beginning is masked with what follows it.
 _MIN_CUT, _BEGINNING = 12, 8
 _LONG, _LONG_BEGINNING = 32, 24
+# Characters of a credential that are known: what follows the beginning of a longer one is masked with it.
+_MAX_SECRET = 8192
 # Characters of a text that is cached, and how many are.
 _MAX_CACHED = 300
 _MAX_ENTRIES = 1000
@@ -88,7 +90,7 @@ class Secrets:
         for secret in credentials:
             if secret in self._added:
                 continue
-            for spelling in spellings(secret):
+            for spelling in spellings(secret[:_MAX_SECRET]):
                 if len(spelling) >= _MIN_SECRET:
                     self._known[spelling] = None
             self._added.add(secret)
