@@ -70,10 +70,11 @@ def job_type(kind: str) -> dict[str, object]:
     return facet("JobTypeJobFacet", processingType="BATCH", integration="KUBERNETES_POD", jobType=kind)
 
 
-def processing_engine(name: str, version: str = "unknown") -> dict[str, object]:
+def processing_engine(name: str, version: str = "0+unknown") -> dict[str, object]:
     """Return the run facet that says what runs the job: the name of a program, and its version.
 
-    Without this facet, DataHub answers 500 to the event ("Unable to determine orchestrator").
+    Without this facet, DataHub answers 500 to the event ("Unable to determine orchestrator"). The version must be one
+    of PEP 440, also where it is not known: Data.Rentgen answers 422 to any other text.
     """
     return facet("ProcessingEngineRunFacet", version=version, name=name, openlineageAdapterVersion=__version__)
 

@@ -5,6 +5,7 @@ An event may lack anything, and may hold anything that JSON can hold.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_COLUMN",
     "MAX_PIPELINE",
+    "VERSION",
     "blank_columns",
     "incomplete_facets",
     "larger_than",
@@ -33,6 +35,7 @@ __all__ = [
     "not_below_its_parent",
     "odd_namespaces",
     "odd_pipeline",
+    "odd_version",
     "one_sided",
     "parent_of_another_type",
     "several_brokers",
@@ -46,6 +49,8 @@ MAX_COLUMN = 255
 """Characters of the name of a column in the database of Marquez."""
 MAX_PIPELINE = 256
 """Characters of the name of a pipeline in OpenMetadata."""
+VERSION = r"v?\d+(\.\d+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview|post|rev|r|dev|SNAPSHOT)[-_.]?\d*)*(\+[a-zA-Z0-9.]+)?"
+"""The versions of PEP 440 that programs have; Data.Rentgen leaves out `-SNAPSHOT`."""
 
 
 def _at(value: Any, *path: str) -> Any:
@@ -191,6 +196,15 @@ def no_orchestrator(event: Event) -> Iterator[str]:
         known
     ):
         yield f"it lacks the facet, and its producer is {event.get('producer')}"
+
+
+def odd_version(event: Event) -> Iterator[str]:
+    """Yield the version of the processing engine if Data.Rentgen cannot read it."""
+    facet = _at(event, "run", "facets", "processing_engine")
+    for key in ("version", "openlineageAdapterVersion"):
+        version = _at(facet, key)
+        if version is not None and not re.fullmatch(VERSION, str(version)):
+            yield f"{key} is {version}"
 
 
 def no_list(*sides: str) -> Callable[[Event], Iterator[str]]:

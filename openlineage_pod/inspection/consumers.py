@@ -144,6 +144,20 @@ CONSUMERS: Mapping[str, Consumer] = {
             Rule(_TYPED, "releases before 2026 answer 500", 500, checks.untyped_columns),
         ),
     ),
+    "rentgen": Consumer(
+        "Data.Rentgen",
+        (
+            Rule(
+                "the processing engine has a name and a version",
+                "it answers 422",
+                422,
+                checks.missing_in_facet("run", "processing_engine", "name", "version"),
+            ),
+            Rule(
+                "the versions of the processing engine are those of PEP 440", "it answers 422", 422, checks.odd_version
+            ),
+        ),
+    ),
     "openmetadata": Consumer(
         "OpenMetadata",
         (

@@ -16,6 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from tests.e2e.airflow_task import AirflowTask
 from tests.e2e.pods import ENDS, Names, Pod
 from tests.e2e.servers import RENTGEN_TOPIC, Api
+from tests.support.broken_events import BROKEN, RIGHT, changed
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -216,3 +217,11 @@ def test_an_event_that_kafka_refuses_is_not_lost(scene: Scene) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.count("OPENLINEAGE_POD_EVENT") == 2
     assert "0 delivered" in done.stderr
+
+
+@pytest.mark.parametrize(("path", "value"), [(path, value) for name, path, value, _ in BROKEN if name == "rentgen"])
+def test_rules_are_those_of_data_rentgen(path: str, value: Any, data_rentgen: DataRentgen) -> None:
+    """An event that breaks a rule of our table gets the status that stands there, and one that keeps all is taken."""
+    entry = Api(data_rentgen.ingest_url, data_rentgen.token)
+    assert entry.request("POST", "/v1/openlineage", json=RIGHT).ok
+    assert entry.request("POST", "/v1/openlineage", json=changed(RIGHT, path, value)).status_code == 422

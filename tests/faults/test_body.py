@@ -231,6 +231,7 @@ HUGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "backend"), [("text", "well"), ("text", "refused"), ("numbers", "refused")])
 def test_a_facet_of_50_mb(backend: str, what: str, in_memory: Scene, receiver: Receiver, refused: str) -> None:
     """A facet of 50 MB is left out of its event, which says so; the event is not lost, and the exit is in time."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 JOB = """
 from openlineage_pod import lineage_run
 with lineage_run("job"):

@@ -246,6 +246,7 @@ def test_delivered(receiver: Receiver, jobs: Jobs) -> None:
     assert_discreet(secrets, outputs(finished, receiver))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [0, 422, 503])
 def test_spooled(status: int, receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
     """No credential is in the spool, nor in rejected/, nor in the quoted answer of a backend that echoes the event."""
@@ -261,6 +262,7 @@ def test_spooled(status: int, receiver: Receiver, jobs: Jobs, tmp_path: Path) ->
     assert_discreet(secrets, outputs(finished, receiver, spool))
 
 
+@pytest.mark.slow
 def test_printed(jobs: Jobs) -> None:
     """No credential is in the last-resort lines of a job without a backend."""
     secrets = attack(jobs)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.support.harness import Jobs, Receiver
     from tests.support.replaying import Setting
 
+pytestmark = pytest.mark.slow
+
 JOB = """
 from openlineage_pod import lineage_run
 with lineage_run("job") as run:

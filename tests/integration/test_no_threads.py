@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support.harness import Finished, Jobs, Receiver
 
-pytestmark = needs_root
+pytestmark = [needs_root, pytest.mark.slow]
 
 JOB = """
 from openlineage_pod import lineage_run

@@ -248,7 +248,7 @@ def test_the_run_and_its_parent(receiver: Receiver, jobs: Jobs) -> None:
         assert (event["job"]["namespace"], event["job"]["name"]) == ("airflow", "etl.ingest.true")
         assert event["job"]["facets"]["jobType"]["jobType"] == "COMMAND"
         engine = event["run"]["facets"]["processing_engine"]
-        assert (engine["name"], engine["version"]) == ("true", "unknown")
+        assert (engine["name"], engine["version"]) == ("true", "0+unknown")
         parent = event["run"]["facets"]["parent"]
         assert (parent["run"]["runId"], parent["root"]["run"]["runId"]) == (PARENT_RUN_ID, ROOT_RUN_ID)
         assert [dataset["name"] for dataset in event["inputs"]] == ["crm.public.accounts", "b"]

@@ -60,6 +60,8 @@ BROKEN: list[tuple[str, str, Any, str]] = [
     ("marquez", "job.name", "crm", "both are crm"),
     ("datahub", "run.facets.processing_engine", None, "its producer is https://example.com/producer"),
     ("datahub", "outputs.0.facets.schema.fields.0.type", None, "column 1 of"),
+    ("rentgen", "run.facets.processing_engine.name", None, "lacks name"),
+    ("rentgen", "run.facets.processing_engine.version", "unknown", "version is unknown"),
     ("openmetadata", "inputs", None, "inputs is missing"),
     ("openmetadata", "eventType", "FAIL", "it is FAIL"),
     ("openmetadata", "inputs.0.facets.schema.fields.0.type", None, "column 1 of"),
