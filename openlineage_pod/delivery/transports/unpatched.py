@@ -11,12 +11,14 @@ import builtins
 import importlib
 import importlib.util
 import sys
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._fork import importing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 __all__ = ["are_sockets_patched", "unpatched"]
@@ -65,7 +67,7 @@ def _copy(name: str, own_name: str) -> ModuleType:
         unpatched(parent)
         if own_name in sys.modules:  # its parent has imported it
             return sys.modules[own_name]
-    spec = importlib.util.find_spec(name)
+    spec = _find(name)
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     module = importlib.util.module_from_spec(spec)
@@ -88,6 +90,14 @@ def _copy(name: str, own_name: str) -> ModuleType:
     return module
 
 
+def _find(name: str) -> ModuleSpec | None:
+    """Return where a module comes from, without an import of the module above it if there is a copy of that."""
+    parent = name.rpartition(".")[0]
+    if _is_copied(parent):
+        return PathFinder.find_spec(name, getattr(unpatched(parent), "__path__", None))
+    return importlib.util.find_spec(name)
+
+
 def _is_copied(name: str) -> bool:
     return any(name == copied or name.startswith(f"{copied}.") for copied in _COPIED)
 
@@ -108,6 +118,6 @@ def _import(
     if not wanted:
         return unpatched(full.partition(".")[0]) if not level else module
     for each in wanted if hasattr(module, "__path__") else ():
-        if each != "*" and not hasattr(module, each) and importlib.util.find_spec(f"{full}.{each}") is not None:
+        if each != "*" and not hasattr(module, each) and _find(f"{full}.{each}") is not None:
             unpatched(f"{full}.{each}")
     return module
