@@ -83,7 +83,7 @@ class _Watch:
         return signal.getsignal(signal.SIGTERM) == self.handle
 
     def arm(self) -> None:
-        """Have a SIGTERM come here, at its default action, and the listening thread hear of it.
+        """Handle SIGTERM here if it has its default action, and tell the listening thread of it.
 
         An event loop that handles signals resets both when it ends; it may be armed any number of times.
         """
@@ -122,7 +122,7 @@ class _Watch:
                 os.close(end)
 
     def _listen(self) -> None:
-        """Have the interpreter write the numbers of signals to the pipe of the listening thread, which is started once.
+        """Let the interpreter write the numbers of signals to the pipe of the listening thread, which is started once.
 
         A wake-up descriptor of somebody else's, such as asyncio's, stays: then the handler has to do.
 

@@ -237,7 +237,7 @@ class RunRecorder:
             self._runtime.delivery.write_fallback(self._ending(outcome))
 
     def watch_unhandled_errors(self) -> None:
-        """Have the run end with an error that nobody handles, where its body may not be left by it.
+        """End the run with an error that nobody handles, where its body may not be left by it.
 
         That is a cell of a notebook between `__enter__` and `__exit__`, or the end of the process in between.
         """

@@ -215,7 +215,7 @@ def _mark_interrupted() -> None:
 
 
 def _deliver_before_libraries_end() -> None:
-    """Have what is queued delivered before the exit handlers that a transport of openlineage-python has registered.
+    """Deliver what is queued before the exit handlers that a transport of openlineage-python has registered.
 
     The last handler that was registered is the first to be called. Those of `concurrent.futures`, which end its pools
     of threads, are called before all others. The handler that ends runs stays where it is, behind those of the job.

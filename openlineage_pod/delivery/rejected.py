@@ -130,7 +130,7 @@ class Rejected:
         self.put(name, document, f"{SUPERSEDED}: {reason}")
 
     def supersede_start(self, run_id: str) -> None:
-        """Have nobody send a START of this run that was refused for good."""
+        """Mark the refused START of this run as superseded, so that no process sends it."""
         with suppress(OSError):
             mark = f"~{run_id}~START~"
             for name, record in self._records(name for name in self.folder.names() if mark in name):

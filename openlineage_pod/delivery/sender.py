@@ -228,7 +228,7 @@ class Sender:
         self._last_failure = text
 
     def close(self, started: float, deadline: float) -> None:
-        """Have the terminal events that wait behind failing ones go soon: the process ends at the deadline."""
+        """Send the terminal events that wait behind failing ones soon: the process ends at the deadline."""
         self._exit = (started, deadline)
 
     def exit_deadline(self, deadline: float, started: float) -> float:

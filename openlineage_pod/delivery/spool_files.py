@@ -260,7 +260,7 @@ class Folder:
         return descriptor
 
     def put(self, name: str, data: bytes, temporary: Folder) -> None:
-        """Have a file appear with all its data at once, by way of another folder.
+        """Make a file appear with all its data at once, by way of another folder.
 
         Raises:
             OSError: It cannot be written.

@@ -142,7 +142,7 @@ class _HttpLeg(Leg):
 
 
 def _learn_bearer(auth: Any) -> None:
-    """Have whatever a token provider gives known as a credential, before a backend can quote it."""
+    """Know whatever a token provider gives as a credential, before a backend can quote it."""
     if "get_bearer" in getattr(auth, "__dict__", {"get_bearer"}):
         return
     get_bearer = auth.get_bearer
