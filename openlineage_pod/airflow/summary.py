@@ -30,7 +30,7 @@ def summarise(task: Any) -> None:
     tasks = getattr(getattr(task, "dag", None), "task_dict", None)
     if not _noted or (tasks and next(reversed(tasks)) != task.task_id):
         return
-    told = "; ".join(f"{_listed(names)} {reason}: {lacks}" for (lacks, reason), names in _noted.items())
+    told = "; ".join(f"{_listed(names)} {reason}, so {lacks}" for (lacks, reason), names in _noted.items())
     _noted.clear()
     logger.info("DAG %s: %s", getattr(task, "dag_id", None), told)
 
