@@ -26,3 +26,15 @@ def test_a_command_waits_for_few_imports() -> None:
     source = f"import sys, openlineage_pod.cli, openlineage_pod.wrapper.command; print({heavy} & set(sys.modules))"
     finished = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
     assert (finished.stdout, finished.stderr) == ("set()\n", "")
+
+
+def test_a_job_waits_for_no_pattern() -> None:
+    """What a job imports compiles no pattern before one is needed."""
+    source = """
+import re, sys
+from openlineage_pod import lineage_run
+modules = {name: vars(module) for name, module in sys.modules.items() if name.startswith("openlineage_pod")}
+print([f"{name}.{key}" for name, own in modules.items() for key in own if isinstance(own[key], re.Pattern)])
+"""
+    finished = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
+    assert (finished.stdout, finished.stderr) == ("[]\n", "")

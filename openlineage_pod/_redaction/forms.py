@@ -43,8 +43,7 @@ _PROSE = words(
 
 _STEMS = "passw|passphrase|passcode|pass|pwd|pw|secret|token|key|credential|signature|sig|authorization|cookie|jwt|sas"
 _NAMED = rf"(?i)(?:{_STEMS})[\w.-]{{0,60}}\\{{0,8}}['\"]?\]?[ \t]{{0,8}}(?:={{1,3}}|=>|:=|:)>?[ \t]{{0,8}}"
-_NAME_BEFORE = r"[\w.-]*\Z"
-_NAME_AT = r"[\w.-]+"
+_AROUND_NAMES = r"[^\w.-]"
 _OPTION = r"(?<![\w-])--(?P<name>[A-Za-z][\w-]{0,60})(?:['\"],)?[ \t]{1,8}(?!-)"
 # CREATE USER … PASSWORD 'x', SECRET_ACCESS_KEY 'x', and within an option list SECRET 'x'; but: unexpected token 'x'
 _SQL_NAMED = r"(?i)(?<![\w/.-])(?P<name>[a-z]\w{0,40})[ \t]{1,8}(?=['\"])"
@@ -166,14 +165,14 @@ def _private_keys(text: str, replace: Replace) -> str:
 
 
 def _behind(
-    pattern: str, is_wanted: Callable[[re.Match[str]], bool], value: Callable[[re.Match[str], str], bool]
+    pattern: str, name_of: Callable[[re.Match[str]], str | None], is_value: Callable[[str, str], bool]
 ) -> Callable[[str, Replace], str]:
     """Return a `find` for the values behind what a pattern finds.
 
     Args:
         pattern: ends where the value begins.
-        is_wanted: whether a credential follows a match.
-        value: whether this value is one.
+        name_of: returns the name of the credential that follows a match, or None if no credential follows.
+        is_value: whether a value under such a name is one.
 
     """
 
@@ -182,14 +181,14 @@ def _behind(
         done = position = 0
         while (found := compiled(pattern).search(text, position)) is not None:
             position = found.end()
-            if not is_wanted(found):
+            if (name := name_of(found)) is None:
                 continue
             is_header = "auth" in found[0].lower() or "cookie" in found[0].lower()
             behind = compiled(_HEADER_VALUE if is_header else _VALUE).match(text, position)
             if behind is None:
                 continue
-            group = next(name for name, text in behind.groupdict().items() if name != "quote" and text is not None)
-            if behind[group] and value(found, f"'{behind[group]}'" if group == "quoted" else behind[group]):
+            group = behind.lastgroup or ""  # each way of writing a value ends with its group
+            if behind[group] and is_value(name, f"'{behind[group]}'" if group == "quoted" else behind[group]):
                 pieces += [text[done : behind.start(group)], replace(behind[group])]
                 done = position = behind.end(group)
         return "".join([*pieces, text[done:]])
@@ -197,45 +196,49 @@ def _behind(
     return find
 
 
-def _name_at(found: re.Match[str]) -> tuple[str, str]:
-    """Return the whole name of which `_NAMED` has found the end, and the character before it."""
-    start = found.start()
-    before = compiled(_NAME_BEFORE).search(found.string[max(0, start - MAX_NAME) : start])
-    begin = start - len(before[0]) if before else start
-    name = compiled(_NAME_AT).match(found.string, begin)
-    return (name[0] if name else ""), found.string[begin - 1 : begin]
+def _before(found: re.Match[str]) -> str:
+    """Return the characters in front of a match, as many as a name may have."""
+    return found.string[max(0, found.start() - MAX_NAME) : found.start()]
 
 
-def _is_named(found: re.Match[str]) -> bool:
-    name, before = _name_at(found)
+def _name(found: re.Match[str]) -> str | None:
+    """Return the whole name of which `_NAMED` has found the end."""
+    names = compiled(_AROUND_NAMES)
+    start = names.split(_before(found))[-1]
+    begin = found.start() - len(start)
     # Not in a path: "/etc/passwd: Permission denied", s3://lake/token=1/part
-    return before not in ("/", "\\") and is_credential_name(name)
+    is_in_path = found.string[begin - 1 : begin] in ("/", "\\")
+    name: str = start + names.split(found[0], 1)[0]
+    return name if not is_in_path and is_credential_name(name) else None
 
 
-def _is_value(found: re.Match[str], value: str) -> bool:
-    name, _ = _name_at(found)
+def _is_value(name: str, value: str) -> bool:
     # token=token, password=self.password, ON a.token = b.token
-    is_passed_on = bool(name) and value.rpartition(".")[2].lower() == name.rpartition(".")[2].lower()
+    is_passed_on = value.rpartition(".")[2].lower() == name.rpartition(".")[2].lower()
     return value.lower() not in _PLACEHOLDERS and not is_passed_on and is_credential_value(name, value.strip("'"))
 
 
-def _is_named_option(found: re.Match[str]) -> bool:
-    return is_credential_name(found["name"])
+def _name_of_option(found: re.Match[str]) -> str | None:
+    return found["name"] if is_credential_name(found["name"]) else None
 
 
-def _is_argument(_found: re.Match[str], value: str) -> bool:
+def _is_argument(_name: str, value: str) -> bool:
     return value.lower().rstrip(".:") not in _PROSE and not (value.isupper() and is_credential_name(value))
 
 
-def _is_named_in_sql(found: re.Match[str]) -> bool:
+def _name_in_sql(found: re.Match[str]) -> str | None:
     name = found["name"].lower()
     if name == "secret":  # CREATE SECRET (TYPE S3, KEY_ID 'x', SECRET 'y')
-        before = found.string[max(0, found.start() - MAX_NAME) : found.start()].lower()
-        return before.rstrip()[-1:] == "," and "key_id" in before
-    return name not in _NOT_IN_SQL and is_credential_name(name)
+        before = _before(found).lower()
+        return name if before.rstrip()[-1:] == "," and "key_id" in before else None
+    return name if name not in _NOT_IN_SQL and is_credential_name(name) else None
 
 
-def _always(_found: re.Match[str], _value: str = "") -> bool:
+def _no_name(_found: re.Match[str]) -> str:
+    return ""
+
+
+def _is_any(_name: str, _value: str) -> bool:
     return True
 
 
@@ -244,12 +247,12 @@ _FORMS = (
     _Form(("://",), replace_passwords),
     _Form(("jdbc:oracle:",), _pattern(_ORACLE)),
     _Form(("@",), _pattern(_ORACLE_SHORT)),
-    _Form(tuple(_STEMS.split("|")), _behind(_NAMED, _is_named, _is_value)),
-    _Form(("--",), _behind(_OPTION, _is_named_option, _is_argument)),
-    _Form(("pass", "pwd", "secret", "key"), _behind(_SQL_NAMED, _is_named_in_sql, _always)),
-    _Form(("identified",), _behind(_IDENTIFIED, _always, _is_argument)),
-    _Form(("password(", "password ("), _behind(_CALL, _always, _always)),
-    _Form(("</",), _behind(_ELEMENT, _is_named_option, _is_argument)),
+    _Form(tuple(_STEMS.split("|")), _behind(_NAMED, _name, _is_value)),
+    _Form(("--",), _behind(_OPTION, _name_of_option, _is_argument)),
+    _Form(("pass", "pwd", "secret", "key"), _behind(_SQL_NAMED, _name_in_sql, _is_any)),
+    _Form(("identified",), _behind(_IDENTIFIED, _no_name, _is_argument)),
+    _Form(("password(", "password ("), _behind(_CALL, _no_name, _is_any)),
+    _Form(("</",), _behind(_ELEMENT, _name_of_option, _is_argument)),
     _Form(("bearer", "basic"), _pattern(_BEARER)),
     _Form(("eyj",), _pattern(_JWT), in_names=True),
     _Form(

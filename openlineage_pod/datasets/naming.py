@@ -6,11 +6,11 @@ the same way, so aliases (`postgresql`, `s3a`), default ports and user names are
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from os.path import abspath
 from typing import Any, NamedTuple
 
+from openlineage_pod._redaction.names import compiled
 from openlineage_pod.datasets.paths import is_path, path_text
 from openlineage_pod.datasets.stores import (
     COLLECTION,
@@ -43,7 +43,7 @@ __all__ = ["Named", "name_of"]
 _REMOVED = "credentials were removed from its {}; leave them out of the names of datasets"
 _NOT_RENDERED = "is a template that was not rendered"
 _LOCAL = ("/", "./", "../")
-_PREFIX = re.compile(r"[A-Za-z][\w+.\-]+(?=:)")
+_PREFIX = r"[A-Za-z][\w+.\-]+(?=:)"
 
 
 class Named(NamedTuple):
@@ -187,7 +187,7 @@ def _in_store(store: Store, parts: Parts, uri: str) -> tuple[str, str]:
 
 def _without_authority(uri: str) -> Named:
     """Read `bigquery:project.dataset.table`, `pubsub:topic:project:name` or the path of a local file."""
-    prefix = _PREFIX.match(uri)
+    prefix = compiled(_PREFIX).match(uri)
     store = STORES.get(prefix[0].lower()) if prefix else None
     if is_connection_string(uri):
         raise NotUnderstoodError(

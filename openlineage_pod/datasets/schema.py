@@ -5,24 +5,24 @@ An event must not hold data. So only what is a type by its own kind is read: any
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
+from openlineage_pod._redaction.names import compiled
 from openlineage_pod.datasets.uri import NotUnderstoodError
 
 __all__ = ["schema_fields"]
 
 _GIVE = "give a mapping or pairs of name and type, names alone, or a data frame"
 # The kinds that hold data or have to compute their columns: pandas' and polars' GroupBy, Resampler, LazyFrame, …
-_WITHOUT_SCHEMA = re.compile(r"GroupBy|Resampler|Rolling|Expanding|Window|LazyFrame|Series|Index|Categorical$")
+_WITHOUT_SCHEMA = r"GroupBy|Resampler|Rolling|Expanding|Window|LazyFrame|Series|Index|Categorical$"
 _VALUES = (int, float, complex, bytes, bytearray, list, tuple, set, frozenset, Mapping, Enum)
 _TYPE_OF_FIELD = ("type", "dataType", "dtype", "field_type", "annotation")
 # polars, DuckDB, MySQL and ClickHouse write the values of an enumeration into the name of its type.
-_ENUM_VALUES = re.compile(r"(?i)\b(enum\d*|set)\s*\((?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|[^()'\"])*\)")
-_LITERAL_VALUES = re.compile(r"\b(Literal|Annotated)\[.*", re.DOTALL)
+_ENUM_VALUES = r"(?i)\b(enum\d*|set)\s*\((?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|[^()'\"])*\)"
+_LITERAL_VALUES = r"(?s)\b(Literal|Annotated)\[.*"
 
 
 def schema_fields(schema: Any) -> list[dict[str, str]]:
@@ -48,7 +48,7 @@ def _columns(schema: Any) -> Iterable[tuple[Any, Any]]:
     owner = schema if isinstance(schema, type) else type(schema)
     if owner.__name__ == "Series" and hasattr(schema, "items") and all(_is_type(kind) for _, kind in schema.items()):
         return [(_label(name), kind) for name, kind in schema.items()]  # the dtypes of a frame of pandas
-    if owner in (str, bytes) or _WITHOUT_SCHEMA.search(owner.__name__) or issubclass(owner, Enum):
+    if owner in (str, bytes) or compiled(_WITHOUT_SCHEMA).search(owner.__name__) or issubclass(owner, Enum):
         raise _refused(schema)
     for read in (_of_class, _of_frame, _of_schema):
         found: Iterable[tuple[Any, Any]] | None = _without_warnings(read, schema, owner)
@@ -118,7 +118,7 @@ def _entry(entry: Any) -> tuple[str, Any]:
             return _name(entry[0]), entry[1]
     elif isinstance(getattr(entry, "name", None), str) and not isinstance(entry, Enum):
         kind = _type_of(entry)
-        if kind is not None and not _WITHOUT_SCHEMA.search(type(entry).__name__):
+        if kind is not None and not compiled(_WITHOUT_SCHEMA).search(type(entry).__name__):
             return entry.name, kind
     raise NotUnderstoodError(f"a {type(entry).__name__} is not a column; {_GIVE}")
 
@@ -161,5 +161,5 @@ def _field(name: str, kind: Any) -> dict[str, str]:
         return {"name": name, "type": kind.__name__}
     if not isinstance(kind, str) and not _is_type(kind) and type(kind).__module__ not in ("typing", "types"):
         raise NotUnderstoodError(f"a {type(kind).__name__} is not the type of a column; {_GIVE}")
-    text = _ENUM_VALUES.sub(r"\1", _LITERAL_VALUES.sub(r"\1", str(kind)))
+    text = compiled(_ENUM_VALUES).sub(r"\1", compiled(_LITERAL_VALUES).sub(r"\1", str(kind)))
     return {"name": name, "type": text}

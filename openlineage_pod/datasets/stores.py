@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from openlineage_pod._redaction.names import words
+
 __all__ = ["COLLECTION", "CONSTANT", "CONTAINER", "FILE", "PATH", "ROOTED_PATH", "STORES", "TABLE", "Store", "similar"]
 
 # The shapes of a URI: how it becomes namespace and name. Constants, because an Enum would cost every job 0.2 ms.
@@ -67,86 +69,12 @@ STORES = {
 """What is known of each scheme and alias."""
 
 # Schemes without a rule of their own, which are nobody's misspelling. What is written is sent.
-_OTHERS = frozenset(
-    [
-        "adl",
-        "adls",
-        "alluxio",
-        "az",
-        "azure",
-        "azurekusto",
-        "box",
-        "ch",
-        "cosn",
-        "cosmos",
-        "couchbase",
-        "databricks",
-        "delta",
-        "dremio",
-        "druid",
-        "duckdb",
-        "dynamodb",
-        "elasticsearch",
-        "exasol",
-        "fabric-warehouse",
-        "filenet",
-        "firebird",
-        "ftp",
-        "ftps",
-        "gdrive",
-        "glue",
-        "gsheets",
-        "hana",
-        "hbase",
-        "hive2",
-        "http",
-        "https",
-        "hudi",
-        "iceberg",
-        "impala",
-        "inmemory",
-        "jdbc",
-        "kudu",
-        "ldap",
-        "memory",
-        "milvus",
-        "mongo",
-        "mongodb",
-        "mssharepoint",
-        "mqtt",
-        "neo4j",
-        "netezza",
-        "nfs",
-        "nats",
-        "oceanbase",
-        "oci",
-        "odbc",
-        "ofs",
-        "o3fs",
-        "opensearch",
-        "oss",
-        "presto",
-        "pulsar",
-        "rabbitmq",
-        "redis",
-        "rediss",
-        "salesforce",
-        "sap",
-        "sftp",
-        "smb",
-        "spanner",
-        "spark",
-        "sqlite",
-        "ssh",
-        "sybase",
-        "teradatasql",
-        "tidb",
-        "unitycatalog",
-        "vertica",
-        "viewfs",
-        "webdav",
-        "webhdfs",
-    ]
+_OTHERS = words(
+    "adl adls alluxio az azure azurekusto box ch cosn cosmos couchbase databricks delta dremio druid duckdb "
+    "dynamodb elasticsearch exasol fabric-warehouse filenet firebird ftp ftps gdrive glue gsheets hana hbase hive2 "
+    "http https hudi iceberg impala inmemory jdbc kudu ldap memory milvus mongo mongodb mssharepoint mqtt neo4j "
+    "netezza nfs nats oceanbase oci odbc ofs o3fs opensearch oss presto pulsar rabbitmq redis rediss salesforce sap "
+    "sftp smb spanner spark sqlite ssh sybase teradatasql tidb unitycatalog vertica viewfs webdav webhdfs"
 )
 
 
@@ -157,5 +85,5 @@ def similar(scheme: str) -> str | None:
     # Deferred: it costs 3 ms, and most schemes are known.
     from difflib import get_close_matches
 
-    found = get_close_matches(scheme, [*STORES, *_OTHERS], 1, 0.75)
-    return STORES[found[0]].scheme if found and found[0] in STORES else found[0] if found else None
+    found = next(iter(get_close_matches(scheme, [*STORES, *_OTHERS], 1, 0.75)), None)
+    return STORES[found].scheme if found in STORES else found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from openlineage_pod.events.addresses import UnclearError, has_credential_option, without_userinfo
+from openlineage_pod._redaction.names import compiled
+from openlineage_pod.events.addresses import MARKS, PORT, UnclearError, has_credential_option, without_userinfo
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable
 
 __all__ = [
@@ -23,20 +24,19 @@ __all__ = [
 ]
 
 EXAMPLES = '"postgres://warehouse:5432/crm.public.accounts", "s3://lake/accounts" or ("namespace", "name")'
-_SCHEME = re.compile(r"(?:[jJ][dD][bB][cC]:)?([A-Za-z][\w+.\-]*)(?::[\w.\-]+)*://")
-_ORACLE = re.compile(r"(?i)(?:jdbc:)?oracle:(?:thin|oci8?|kprb):")
-_ORACLE_ADDRESS = re.compile(r"(?:tcps?://|//)?(?P<hosts>(?:\[[^\]]*\]|[^/:()=\[\]]*)(?::[\d,]+|:[^/()=:]*,[^/()=]*)?)")
+_SCHEME = r"(?:[jJ][dD][bB][cC]:)?([A-Za-z][\w+.\-]*)(?::[\w.\-]+)*://"
+_ORACLE = r"(?i)(?:jdbc:)?oracle:(?:thin|oci8?|kprb):"
+_ORACLE_ADDRESS = r"(?:tcps?://|//)?(?P<hosts>(?:\[[^\]]*\]|[^/:()=\[\]]*)(?::[\d,]+|:[^/()=:]*,[^/()=]*)?)"
 # kafka://SASL_SSL://b1:9092,SASL_SSL://b2:9092
-_PROTOCOL = re.compile(r"(?:(?<=,)|^)[A-Z][A-Z_]*://")
-_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::(\d*|[\ue000-\uf8ff]))?")
+_PROTOCOL = r"(?:(?<=,)|^)[A-Z][A-Z_]*://"
+_HOST_AND_PORT = rf"(\[[^\]]*\]|[^:\[\]]*)(?::({PORT}))?"
 # Where the options of a database URL begin: ?user=…, ;user=…, DB2's /DB:user=… and Teradata's /USER=…,PASSWORD=…
-_DATABASE_OPTIONS = re.compile(r"[?#;]|(?:^/?|[:,&])[A-Za-z][\w .\-]{0,40}=")
-_CONNECTION_STRING = re.compile(r"[A-Za-z][\w .\-]{0,40}=[^/]*[;\s] {0,4}[A-Za-z][\w .\-]{0,40}=")
+_DATABASE_OPTIONS = r"[?#;]|(?:^/?|[:,&])[A-Za-z][\w .\-]{0,40}="
+_JDBC_OPTIONS = r";[A-Za-z][\w .\-]*="
+_CONNECTION_STRING = r"[A-Za-z][\w .\-]{0,40}=[^/]*[;\s] {0,4}[A-Za-z][\w .\-]{0,40}="
 # user:password@host, scott/tiger@host:1521 and scott/tiger@//host, and git@host:path
-_USER_AND_HOST = re.compile(r"[^/@\s]*:[^@]*@|[^/@\s]+/[^@]*@(?://|[\w.\-]+:\d)|[^/@\s]+@[^/@\s]+:")
-_EXPRESSION = re.compile(
-    r"\$\{[^{}]{0,200}\}|\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}|\$\([^()]{0,200}\)|%\([^()]{0,200}\)s"
-)
+_USER_AND_HOST = r"[^/@\s]*:[^@]*@|[^/@\s]+/[^@]*@(?://|[\w.\-]+:\d)|[^/@\s]+@[^/@\s]+:"
+_EXPRESSION = r"\$\{[^{}]{0,200}\}|\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}|\$\([^()]{0,200}\)|%\([^()]{0,200}\)s"
 _MAX_SHOWN = 100
 
 
@@ -56,7 +56,7 @@ class Parts(NamedTuple):
     def first_host(self, default_port: str) -> str:
         """Return the first of the hosts, with its port or the default one."""
         first = self.authority.partition(",")[0]
-        found = _HOST_AND_PORT.fullmatch(first)
+        found = compiled(_HOST_AND_PORT).fullmatch(first)
         if found is None or not default_port:
             return first
         return f"{found[1]}:{found[2] or default_port}"
@@ -72,13 +72,13 @@ class Templates:
 
     def __init__(self, uri: str) -> None:
         self._expressions: list[str] = []
-        self.text = _EXPRESSION.sub(self._hide, uri) if "{" in uri or "(" in uri else uri
+        self.text = compiled(_EXPRESSION).sub(self._hide, uri) if "{" in uri or "(" in uri else uri
 
     def _hide(self, found: re.Match[str]) -> str:
-        if len(self._expressions) >= 0xF8FF - 0xE000:
+        if len(self._expressions) == len(MARKS):
             return "_"
         self._expressions.append(found[0])
-        return chr(0xE000 + len(self._expressions) - 1)
+        return chr(MARKS[len(self._expressions) - 1])
 
     def restored(self, part: str) -> str:
         """Return a part of the text with the expressions in their places."""
@@ -86,17 +86,17 @@ class Templates:
 
     def flattened(self, part: str) -> str:
         """Return a part of the text with `_` for whatever in the expressions could be read as a separator."""
-        return self._each(part, lambda expression: re.sub(r"[^a-zA-Z0-9_.\-]", "_", expression))
+        return self._each(part, lambda expression: compiled(r"[^a-zA-Z0-9_.\-]").sub("_", expression))
 
     def _each(self, part: str, change: Callable[[str], str]) -> str:
-        for number, expression in enumerate(self._expressions):
-            part = part.replace(chr(0xE000 + number), change(expression))
+        for mark, expression in zip(MARKS, self._expressions, strict=False):
+            part = part.replace(chr(mark), change(expression))
         return part
 
 
 def scheme_of(uri: str) -> str:
     """Return the scheme of `scheme://…` in lower case; empty if there is none."""
-    found = _SCHEME.match(uri)
+    found = compiled(_SCHEME).match(uri)
     return found[1].lower().partition("+")[0] if found else ""  # SQLAlchemy writes postgresql+psycopg2
 
 
@@ -112,16 +112,16 @@ def read_url(uri: str, *, is_database: bool, has_users: bool = True) -> Parts:
         NotUnderstoodError: It is not a URL, or it cannot be told where its password ends.
 
     """
-    found = _SCHEME.match(uri)
+    found = compiled(_SCHEME).match(uri)
     if found is None:
         raise NotUnderstoodError(f"{shown(uri)} names no dataset; give {EXAMPLES}")
     rest, options = uri[found.end() :], ""
     if "://" in rest:
-        rest = _PROTOCOL.sub("", rest)
-    if uri[:5].lower() == "jdbc:" and (begin := re.search(r";[A-Za-z][\w .\-]*=", rest)):
-        rest, options = rest[: begin.start()], rest[begin.start() :]
+        rest = compiled(_PROTOCOL).sub("", rest)
+    if uri[:5].lower() == "jdbc:":
+        rest, options = _cut(rest, _JDBC_OPTIONS)
     try:
-        if re.search(r"@[^@]*/", options):  # options, or a password with `;` in it?
+        if "/" in options.partition("@")[2]:  # options, or a password with `;` in it?
             raise UnclearError
         user, rest = without_userinfo(rest, is_database=is_database, has_users=has_users)
     except UnclearError:
@@ -129,43 +129,30 @@ def read_url(uri: str, *, is_database: bool, has_users: bool = True) -> Parts:
             f"{shown(uri)}: it is not clear where the password ends; remove user and password, or percent-encode "
             "the characters @ / ? # : in them"
         ) from None
-    authority, path = _split(rest, at="/?#;" if is_database else "/?#")
+    authority, path = _cut(rest, "[/?#;]" if is_database else "[/?#]")
     if has_credential_option(authority):
-        authority, more = _cut(authority, re.search(";", authority))
+        authority, more = _cut(authority, ";")
         options += more
     if has_credential_option(authority):
         raise NotUnderstoodError(f"the host and port in {shown(uri)} cannot be read; give {EXAMPLES}")
-    if is_database:
-        path, more = _cut(path, _DATABASE_OPTIONS.search(path))
-        options += more
-    else:
-        path, more = _without_options(path)
-        options += more
-    return Parts(
-        scheme_of(uri),
-        user,
-        authority,
-        path.removeprefix("/"),
-        ":" in user or has_credential_option(options),
-    )
+    path, more = _cut(path, _DATABASE_OPTIONS) if is_database else _without_options(path)
+    has_credentials = ":" in user or has_credential_option(options + more)
+    return Parts(scheme_of(uri), user, authority, path.removeprefix("/"), has_credentials)
 
 
 def _without_options(path: str) -> tuple[str, str]:
     """Split the path of a file or object from options; `;` and `#` may stand in its name, `?` not."""
-    path, more = _cut(path, re.search(r"\?", path))
+    path, more = _cut(path, r"\?")
     if has_credential_option(path, is_name=True):
-        path, options = _cut(path, re.search(r"[;&#] {0,4}[A-Za-z]", path))
+        path, options = _cut(path, "[;&#] {0,4}[A-Za-z]")
         more += options
     return path, more
 
 
-def _cut(text: str, found: re.Match[str] | None) -> tuple[str, str]:
+def _cut(text: str, pattern: str) -> tuple[str, str]:
+    """Split a text where a pattern is found first; the second part begins with it, and is empty without it."""
+    found = compiled(pattern).search(text)
     return (text[: found.start()], text[found.start() :]) if found else (text, "")
-
-
-def _split(rest: str, at: str) -> tuple[str, str]:
-    place = next((place for place, character in enumerate(rest) if character in at), len(rest))
-    return rest[:place], rest[place:]
 
 
 def read_oracle(uri: str) -> Parts | None:
@@ -177,12 +164,12 @@ def read_oracle(uri: str) -> Parts | None:
         NotUnderstoodError: It has no host.
 
     """
-    found = _ORACLE.match(uri)
+    found = compiled(_ORACLE).match(uri)
     if found is None:
         return None
     user, separator, rest = uri[found.end() :].rpartition("@")
     rest = rest.partition("?")[0]
-    address = _ORACLE_ADDRESS.match(rest)
+    address = compiled(_ORACLE_ADDRESS).match(rest)
     if not separator or address is None or not address["hosts"] or rest[address.end() : address.end() + 1] not in ":/":
         raise NotUnderstoodError(
             f"{found[0]}… cannot be read; give a URI such as oracle://host:1521/SERVICE.SCHEMA.TABLE"
@@ -195,8 +182,8 @@ def is_connection_string(text: str) -> bool:
     if text.startswith(("/", "./", "../", "~")):
         return False
     return bool(
-        _USER_AND_HOST.match(text)
-        or _CONNECTION_STRING.match(text)
+        compiled(_USER_AND_HOST).match(text)
+        or compiled(_CONNECTION_STRING).match(text)
         or has_credential_option(text.partition("/")[0])
         or has_credential_option(text, is_name=True)
     )
@@ -205,6 +192,6 @@ def is_connection_string(text: str) -> bool:
 def shown(uri: str) -> str:
     """Return a URI for a message; only its scheme if it may hold a credential."""
     if "@" in uri or "=" in uri or is_connection_string(uri):
-        found = _SCHEME.match(uri) or _ORACLE.match(uri)
+        found = compiled(_SCHEME).match(uri) or compiled(_ORACLE).match(uri)
         return repr(f"{found[0]}…" if found else "…")
     return repr(uri if len(uri) <= _MAX_SHOWN else f"{uri[:_MAX_SHOWN]}…")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
+
+from openlineage_pod._redaction.names import compiled
 
 if TYPE_CHECKING:
     from openlineage_pod.events.document import Document
@@ -16,8 +17,8 @@ FORMAT = 1
 FORMAT_SUFFIX = f".f{FORMAT}"
 """What the id of an owner ends with; before there were formats (0), it ended with nothing."""
 _SUFFIX = ".json"
-_FORMAT = re.compile(r"\.f(\d{1,6})$")
-_UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
+_FORMAT = r"\.f(\d{1,6})$"
+_UNSAFE = r"[^0-9A-Za-z._-]"
 _MAX_PART = 100
 _PARTS = 4
 
@@ -78,10 +79,10 @@ def fallback_owner(name: str) -> tuple[str, str]:
 
 def format_of(owner: str) -> int:
     """Return the format of what an owner writes."""
-    found = _FORMAT.search(owner)
+    found = compiled(_FORMAT).search(owner)
     return int(found[1]) if found else 0
 
 
 def _safe(text: str) -> str:
     """Return a text that comes from an event as a part of a file name: it may be anybody's event."""
-    return _UNSAFE.sub("_", text)[:_MAX_PART]
+    return compiled(_UNSAFE).sub("_", text)[:_MAX_PART]

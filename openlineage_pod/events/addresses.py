@@ -6,9 +6,11 @@ found by the grammar around them, never by what they look like.
 
 from __future__ import annotations
 
-import re
+from openlineage_pod._redaction.names import compiled
 
 __all__ = [
+    "MARKS",
+    "PORT",
     "UnclearError",
     "has_credential_option",
     "is_host_list",
@@ -17,23 +19,28 @@ __all__ = [
     "without_userinfo",
 ]
 
-_HOST = r"(?:\[[^\[\]/?#@]*\]|[^/?#@:,;()=\[\]]*)(?::(?:\d*|[\ue000-\uf8ff]))?"
-_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*(?=[/?#;]|$)")
-_IN_BRACKETS = re.compile(r"\[[^\]]*\]")
+MARKS = range(0xE000, 0xE100)
+"""What stands for the templates in a URI, such as `{{ port }}`, while the URI is read."""
+PORT = rf"(?:\d*|[{chr(MARKS[0])}-{chr(MARKS[-1])}])"
+"""A pattern for the port of a host."""
+
+_HOST = rf"(?:\[[^\[\]/?#@]*\]|[^/?#@:,;()=\[\]]*)(?::{PORT})?"
+_HOSTS = rf"{_HOST}(?:,{_HOST})*(?=[/?#;]|$)"
+_IN_BRACKETS = r"\[[^\]]*\]"
 # The options at the end of a URL, which may hold an `@` of their own: ?user=me@company
-_QUERY = re.compile(r"\?[\w.\-]+=[^/?#]*$")
-_OPTION = re.compile(r"(?:^|[;?&#,:\s])([A-Za-z][\w .\-]{0,40}?) {0,4}=")
-_OPTION_OF_NAME = re.compile(r"[;?&#] {0,4}([A-Za-z][\w .\-]{0,40}?) {0,4}=")
+_QUERY = r"\?[\w.\-]+=[^/?#]*$"
+_OPTION = r"(?:^|[;?&#,:\s])([A-Za-z][\w .\-]{0,40}?) {0,4}="
+_OPTION_OF_NAME = r"[;?&#] {0,4}([A-Za-z][\w .\-]{0,40}?) {0,4}="
 # Wider than for text in general: no option belongs into the name of a dataset.
-_CREDENTIAL = re.compile(
+_CREDENTIAL = (
     r"(?i)pass(?:w|phrase|code|_|\d|$)|pwd|secret|token(?!i)|signature|credential(?!.*(?:path|file))|authorization"
     r"|^(?:key|sig|sas|auth)$"
     r"|(?:api|access|private|pvt|account|shared|encryption|subscription|service|storage)[_ -]?key\d*$"
 )
-_URL = re.compile(r"[A-Za-z][\w+.\-]*://")
-_JDBC = re.compile(r"(?i)jdbc:[\w+.\-]+:(?:\w+:)?")
-_TEMPLATE = re.compile(r"\$\{|\{\{|\{%|\$\(|%\(\w+\)s")
-_VARIABLE = re.compile(r"\$[A-Za-z_]|<[A-Za-z_]+>")
+_URL = r"[A-Za-z][\w+.\-]*://"
+_JDBC = r"(?i)jdbc:[\w+.\-]+:(?:\w+:)?"
+_TEMPLATE = r"\$\{|\{\{|\{%|\$\(|%\(\w+\)s"
+_VARIABLE = r"\$[A-Za-z_]|<[A-Za-z_]+>"
 
 
 class UnclearError(ValueError):
@@ -42,7 +49,7 @@ class UnclearError(ValueError):
 
 def is_host_list(authority: str) -> bool:
     """Return whether `authority` is one or more hosts, each with a port or without."""
-    return _HOSTS.fullmatch(authority) is not None
+    return compiled(_HOSTS).fullmatch(authority) is not None
 
 
 def without_userinfo(rest: str, *, is_database: bool, has_users: bool = True) -> tuple[str, str]:
@@ -59,23 +66,23 @@ def without_userinfo(rest: str, *, is_database: bool, has_users: bool = True) ->
     """
     if "@" not in rest:
         return "", rest
-    query = _QUERY.search(rest)
+    query = compiled(_QUERY).search(rest)
     end = query.start() if query else len(rest)
     starts = [0, *(place + 1 for place, character in enumerate(rest[:end]) if character == "@")]
-    readings = [start for start in starts if _HOSTS.match(rest, start)]
+    readings = [start for start in starts if compiled(_HOSTS).match(rest, start)]
     if not readings:
         raise UnclearError
     first = readings[0]
     if len(readings) > 1 and (first or has_users):
         # user:password, or scott/tiger in front of an `@`? Or an `@` in a path behind the host?
         before = rest[: first - 1] if first else _hosts(rest)
-        if ":" in _IN_BRACKETS.sub("", before) or (is_database and not first):
+        if ":" in compiled(_IN_BRACKETS).sub("", before) or (is_database and not first):
             raise UnclearError
     return rest[: first - 1] if first else "", rest[first:]
 
 
 def _hosts(rest: str) -> str:
-    found = _HOSTS.match(rest)
+    found = compiled(_HOSTS).match(rest)
     return found[0] if found else ""
 
 
@@ -85,16 +92,16 @@ def without_credentials(text: str, *, is_name: bool = False) -> str:
     Removed are `user:password@` and all options, such as `;user=…;password=…`, if one of them is a credential.
     """
     if has_credential_option(text, is_name=is_name):
-        option = _OPTION_OF_NAME if is_name else _OPTION
-        text = text[: found.start()] if (found := option.search(text)) else text
+        found = compiled(_OPTION_OF_NAME if is_name else _OPTION).search(text)
+        text = text[: found.start()] if found else text
     if "@" not in text:
         return text
-    start = _URL.search(text) or _JDBC.match(text)
+    start = compiled(_URL).search(text) or compiled(_JDBC).match(text)
     if start is None and is_name:
         return text
     scheme, rest = (text[: start.end()], text[start.end() :]) if start else ("", text)
     before, _, after = rest.rpartition("@")
-    user = re.split(r"[/?#]", before, maxsplit=1)[0] if is_name else before
+    user = compiled("[/?#]").split(before, 1)[0] if is_name else before
     if ":" in user or (start is not None and not start[0].endswith("//")):
         return f"{scheme}{after}"
     return text  # a container, as in abfss://container@account, or a path
@@ -102,11 +109,13 @@ def without_credentials(text: str, *, is_name: bool = False) -> str:
 
 def has_credential_option(text: str, *, is_name: bool = False) -> bool:
     """Return whether `text` has an option such as `password=…`; in a name only behind `;`, `?`, `&` or `#`."""
-    option = _OPTION_OF_NAME if is_name else _OPTION
-    return "=" in text and any(_CREDENTIAL.search(name) for name in option.findall(text))
+    if "=" not in text:
+        return False
+    options = compiled(_OPTION_OF_NAME if is_name else _OPTION).findall(text)
+    return any(compiled(_CREDENTIAL).search(name) for name in options)
 
 
 def is_template(text: str, *, is_name: bool = False) -> bool:
     """Return whether `text` has an expression that was to be replaced, such as `${HOST}` or `{{ host }}`."""
     # A `$` alone is common in names: SYS.V$SESSION
-    return bool(_TEMPLATE.search(text) or (not is_name and _VARIABLE.search(text)))
+    return bool(compiled(_TEMPLATE).search(text) or (not is_name and compiled(_VARIABLE).search(text)))

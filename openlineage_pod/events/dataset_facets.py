@@ -5,9 +5,9 @@ It works on JSON-ready data, so it holds wherever a facet comes from.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from openlineage_pod._redaction.names import compiled
 from openlineage_pod.events.facets import facet
 from openlineage_pod.events.namespaces import clean_namespace
 
@@ -19,9 +19,7 @@ __all__ = ["mend_dataset_facets"]
 # Marquez answers 500 to an event with a longer name.
 _MAX_COLUMN_NAME = 255
 _MAX_SHOWN = 100
-_ADDRESS = re.compile(
-    r"(?P<scheme>[a-zA-Z][\w+.\-]*)://(?:(?P<user>[^/]*)@)?(?P<host>[^/@]*?)(?P<rest>(?::[0-9]*)?(?:/.*)?)"
-)
+_ADDRESS = r"(?P<scheme>[a-zA-Z][\w+.\-]*)://(?:(?P<user>[^/]*)@)?(?P<host>[^/@]*?)(?P<rest>(?::[0-9]*)?(?:/.*)?)"
 UNKNOWN_TYPE = "unknown"
 """The type of a column whose type is not known: OpenMetadata, and DataHub before 2026, need one."""
 
@@ -62,11 +60,11 @@ def _entry(entry: dict[str, Any], side: str, warnings: list[str]) -> dict[str, A
 
 def _data_source(namespace: str) -> dict[str, Any] | None:
     """Return the facet for a namespace that is an address, else None."""
-    found = _ADDRESS.fullmatch(namespace)
+    found = compiled(_ADDRESS).fullmatch(namespace)
     if found is None:
         return None
     # The specification wants a URI: postgres://_::1_:5432 is none.
-    user, host = (re.sub("[:@]", "_", part) for part in (found["user"] or "", found["host"]))
+    user, host = (compiled("[:@]").sub("_", part) for part in (found["user"] or "", found["host"]))
     scheme = found["scheme"].replace("_", "-")
     return facet("DatasourceDatasetFacet", name=namespace, uri=f"{scheme}://{user and user + '@'}{host}{found['rest']}")
 

@@ -7,9 +7,9 @@ Marquez cleans them itself.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from openlineage_pod._redaction.names import compiled
 from openlineage_pod.events.addresses import is_template, without_credentials
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["clean_namespace", "clean_namespaces", "is_storable", "why_unclean"]
 
 # https://github.com/MarquezProject/marquez: marquez.common.models.NamespaceName
-_FORBIDDEN = re.compile(r"[^a-zA-Z:;=/0-9_\-.@+]")
+_FORBIDDEN = r"[^a-zA-Z:;=/0-9_\-.@+]"
 _MAX_LENGTH = 1024
 # Levels of a facet: identifiers stand in the first few, and a log line may hold thousands.
 _MAX_DEPTH = 64
 # kafka://b1:9092,b2:9092 is the cluster that its first host leads to.
-_FURTHER_HOSTS = re.compile(r"^([a-zA-Z][\w+.\-]*://)(?:[A-Z][A-Z_]*://)?([^,/]*)(?:,[^,/]*(?://[^,/]*)?)*")
+_FURTHER_HOSTS = r"^([a-zA-Z][\w+.\-]*://)(?:[A-Z][A-Z_]*://)?([^,/]*)(?:,[^,/]*(?://[^,/]*)?)*"
 # No namespace is longer than this with the credentials in it; the rest is cut in any case.
 _MAX_READ = 4 * _MAX_LENGTH
 _MAX_SHOWN = 100
@@ -33,7 +33,7 @@ _KINDS = ("facets", "inputFacets", "outputFacets")
 
 def is_storable(namespace: str) -> bool:
     """Return whether every backend can store a namespace as it is."""
-    return 0 < len(namespace) <= _MAX_LENGTH and not _FORBIDDEN.search(namespace)
+    return 0 < len(namespace) <= _MAX_LENGTH and not compiled(_FORBIDDEN).search(namespace)
 
 
 def clean_namespace(namespace: str) -> str:
@@ -42,13 +42,13 @@ def clean_namespace(namespace: str) -> str:
     Credentials are removed, and of several hosts the first one stays. Each other character that cannot be stored
     becomes `_`.
     """
-    return _FORBIDDEN.sub("_", _readable(namespace))[:_MAX_LENGTH] or "_"
+    return compiled(_FORBIDDEN).sub("_", _readable(namespace))[:_MAX_LENGTH] or "_"
 
 
 def _readable(namespace: str) -> str:
     """Return a namespace without credentials, with one host."""
     own = without_credentials(namespace[:_MAX_READ])
-    return _FURTHER_HOSTS.sub(r"\1\2", own) if "," in own or own.count("://") > 1 else own
+    return compiled(_FURTHER_HOSTS).sub(r"\1\2", own) if "," in own or own.count("://") > 1 else own
 
 
 def why_unclean(namespace: str) -> str:

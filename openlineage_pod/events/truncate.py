@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._guard import logger
+from openlineage_pod._redaction.names import compiled
 from openlineage_pod.events.document import to_json
 from openlineage_pod.events.facets import facet
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["truncate_event"]
 
 _STACK_TRACE_KEPT = 4000
-_FIRST_WORD = re.compile(r"\A\S{1,1000}(?=\s)")
+_FIRST_WORD = r"\A\S{1,1000}(?=\s)"
 _KEPT_RUN_FACETS = ("parent", "errorMessage", "tags", "kubernetes_pod", "processing_engine")
 _KEPT_JOB_FACETS = ("jobType",)
 # What describes a dataset goes last, and the schema after the column lineage that needs it.
@@ -91,7 +91,7 @@ def _steps(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
         text = error.get(key) if isinstance(error, dict) else None
         if isinstance(text, str) and len(text) > _STACK_TRACE_KEPT:
             # From a blank on: half of a credential is not recognised.
-            error[key] = f"…{_FIRST_WORD.sub('', text[-_STACK_TRACE_KEPT:], count=1)}"
+            error[key] = f"…{compiled(_FIRST_WORD).sub('', text[-_STACK_TRACE_KEPT:], count=1)}"
             yield f"errorMessage.{key}", _size(text) - _size(error[key])
     for key in _LAST:
         if key in run:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from openlineage_pod._guard import logger
+from openlineage_pod._redaction.names import compiled
 
 __all__ = ["DEFAULT_ENDPOINT", "Key", "base_url", "check_url", "clean_key", "key_of", "request_url"]
 
 DEFAULT_ENDPOINT = "api/v1/lineage"
 """openlineage-python's default."""
-_BEARER = re.compile(r"(?i)(authorization\s*:\s*)?bearer\s+")
+_BEARER = r"(?i)(authorization\s*:\s*)?bearer\s+"
 _QUOTES = "\"'"
 
 
@@ -71,7 +71,7 @@ def clean_key(value: str) -> Key:
     while True:
         if len(key) > 1 and key[0] == key[-1] and key[0] in _QUOTES:
             key, part = key[1:-1].strip(), "quotes around it"
-        elif bearer := _BEARER.match(key):
+        elif bearer := compiled(_BEARER).match(key):
             key, part = key[bearer.end() :].strip(), "the word Bearer"
         else:
             break

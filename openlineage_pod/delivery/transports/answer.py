@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
+from openlineage_pod._redaction.names import compiled
 from openlineage_pod.delivery.transports.base import without_credentials
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = [
 MAX_ANSWER_BYTES = 64 * 1024
 """What is read of an answer."""
 _PROXY_REFUSES = 407
-_TITLE = re.compile(r"(?is)<title[^>]*>\s*([^<\r\n]{1,120})")
+_TITLE = r"(?is)<title[^>]*>\s*([^<\r\n]{1,120})"
 
 
 class Headers(Protocol):
@@ -106,7 +106,7 @@ def check_answer(answer: Answer, sent: Sent) -> None:
         message = f"{status} {answer.reason} for url: {sent.shown}"
         raise AnswerError(f"{message}{_HINTS.get(status, _no_hint)(sent)}", answer, has_user=sent.has_user)
     if _is_page(answer):
-        found = _TITLE.search(answer.text)
+        found = compiled(_TITLE).search(answer.text)
         title = f" with the title {found[1].strip()!r}" if found else ""
         raise PageError(
             f"{sent.shown} answered {status} with a web page{title}, not as an OpenLineage backend does; "
