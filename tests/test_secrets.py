@@ -132,6 +132,26 @@ def test_no_credential_in_the_environment(name: str, value: str) -> None:
     assert Secrets(environ={name: value}).text(f"of {value}") == f"of {value}"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        '["postgres://a:{key}@crm.example.com/crm","postgres://b:{key}2@dwh.example.com/dwh"]',
+        '{{"a": {{"url": "postgres://a:{key}@crm.example.com:5432/crm"}}, "b": "mysql://b:{key}@dwh.example.com/dwh"}}',
+        "amqp://a:{key}@crm.example.com:5672,amqp://b:{key}@dwh.example.com:5672",
+        "crm=postgres://crm.example.com:5432/crm;dwh=mysql://b:{key}@dwh.example.com/dwh",
+        "postgresql://a:{key}@crm.example.com/crm?application_name=etl@dwh.example.com",
+        "https://crm.example.com:8443/ of etl@dwh.example.com, postgres://a:{key}@h/crm",
+    ],
+    ids=["list", "JSON", "brokers", "pairs", "option", "prose"],
+)
+def test_hosts_between_credentials(value: str) -> None:
+    """What stands between two credentials of one variable, such as a host, is none: datasets there keep their names."""
+    subject = Secrets(environ={"SOURCES": value.format(key=KEY), "OPENLINEAGE_POD_INPUTS": value.format(key=KEY)})
+    stays = {"namespace": "postgres://crm.example.com:5432", "name": "crm.public.accounts of mysql, dwh.example.com"}
+    assert subject.document(stays) == stays
+    assert subject.text(f"{stays} refused {KEY}") == f"{stays} refused ***"
+
+
 def test_variable_that_the_job_sets() -> None:
     """A credential that the job puts into its environment while it runs (dotenv) is known from then on."""
     environ: dict[str, str] = {}

@@ -15,6 +15,7 @@ from urllib.parse import quote, quote_plus, unquote
 from openlineage_pod import environment
 from openlineage_pod._redaction.forms import find_credentials
 from openlineage_pod._redaction.names import is_credential_name, words
+from openlineage_pod._redaction.urls import replace_passwords
 from openlineage_pod.events.regular_file import read_regular
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _SWITCHES = words("true false none null yes no on off default")
 _MIN_GUESSED = 8
 _MIN_GUESSED_WORD = 16
 _IS_PATH = r"[~.]{0,2}(/[\w.-]+)+/?"
-_USER_INFO = r"://([^\s/:@]*):(.+)@"
 _MIN_PIECE = 3
 _MAX_DEPTH = 64
 # Lines of a credential that are known by themselves, as of a private key: an expression of very many holds the
@@ -109,16 +109,16 @@ def spellings(secret: str) -> Iterator[str]:
     yield _base64(text).rstrip("=")
 
 
-def _user_info(url: str) -> Iterator[str]:
-    """Yield what an error may quote of a URL's user information: the password, pieces of it, both in base64."""
-    found = re.search(_USER_INFO, url)
-    if found is None:
-        return
-    user, password = found[1], found[2]
-    yield password
-    yield _base64(f"{unquote(user)}:{unquote(password)}")
-    # Tools take an unescaped character for the end of the host.
-    yield from (piece for piece in re.split(r"[/?#@:]", password) if len(piece) >= _MIN_PIECE)
+def _user_info(text: str) -> Iterator[str]:
+    """Yield what an error may quote of the user information of URLs: passwords, pieces of them, both in base64."""
+    passwords: list[str] = []
+    replace_passwords(text, lambda password: passwords.append(password) or password)  # type: ignore[func-returns-value]
+    for password in passwords:
+        yield password
+        for user in re.findall(rf"://([^\s/:@]*):{re.escape(password)}@", text):
+            yield _base64(f"{unquote(user)}:{unquote(password)}")
+        # Tools take an unescaped character for the end of the host.
+        yield from (piece for piece in re.split(r"[/?#@:]", password) if len(piece) >= _MIN_PIECE)
 
 
 def _base64(text: str) -> str:
