@@ -18,6 +18,10 @@ __all__ = ["schema_fields"]
 _GIVE = "give a mapping or pairs of name and type, names alone, or a data frame"
 # The kinds that hold data or have to compute their columns: pandas' and polars' GroupBy, Resampler, LazyFrame, …
 _WITHOUT_SCHEMA = r"GroupBy|Resampler|Rolling|Expanding|Window|LazyFrame|Series|Index|Categorical$"
+# Rows of SQLAlchemy, pyspark, psycopg2, … that are tuples, lists or mappings.
+_ROW = r"Row|Record"
+# A text that is a value: a number, a date, an address.
+_VALUE = r"(?s)\s*[+-]?\d|.*@"
 _VALUES = (int, float, complex, bytes, bytearray, list, tuple, set, frozenset, Mapping, Enum)
 _TYPE_OF_FIELD = ("type", "dataType", "dtype", "field_type", "annotation")
 # polars, DuckDB, MySQL and ClickHouse write the values of an enumeration into the name of its type.
@@ -41,11 +45,13 @@ def schema_fields(schema: Any) -> list[dict[str, str]]:
 
 def _columns(schema: Any) -> Iterable[tuple[Any, Any]]:
     """Return the names and types of the columns."""
-    if isinstance(schema, Mapping):
-        return [(_name(name), kind) for name, kind in schema.items()]
-    if isinstance(schema, (list, tuple)):
-        return [_entry(entry) for entry in schema]
     owner = schema if isinstance(schema, type) else type(schema)
+    if isinstance(schema, (Mapping, list, tuple)):
+        if hasattr(owner, "_fields") or compiled(_ROW).search(owner.__name__):  # a named tuple is a row, too
+            raise _refused(schema)
+        if isinstance(schema, Mapping):
+            return [(_name(name), _type_or_text(kind)) for name, kind in schema.items()]
+        return [_entry(entry) for entry in schema]
     if owner.__name__ == "Series" and hasattr(schema, "items") and all(_is_type(kind) for _, kind in schema.items()):
         return [(_label(name), kind) for name, kind in schema.items()]  # the dtypes of a frame of pandas
     if owner in (str, bytes) or compiled(_WITHOUT_SCHEMA).search(owner.__name__) or issubclass(owner, Enum):
@@ -80,7 +86,7 @@ def _of_class(_schema: Any, owner: type) -> Iterable[tuple[Any, Any]] | None:
     if (table := getattr(owner, "__table__", None)) is not None:
         return [_entry(column) for column in table.columns]
     is_record = issubclass(owner, dict) or hasattr(owner, "_fields") or hasattr(owner, "__attrs_attrs__")
-    return list(owner.__annotations__.items()) if is_record and hasattr(owner, "__annotations__") else None
+    return list(getattr(owner, "__annotations__", {}).items()) or None if is_record else None
 
 
 def _of_frame(frame: Any, _owner: type) -> Iterable[tuple[Any, Any]] | None:
@@ -115,7 +121,7 @@ def _entry(entry: Any) -> tuple[str, Any]:
         return entry, None
     if isinstance(entry, (tuple, list)):
         if len(entry) == 2:  # noqa: PLR2004
-            return _name(entry[0]), entry[1]
+            return _name(entry[0]), _type_or_text(entry[1])
     elif isinstance(getattr(entry, "name", None), str) and not isinstance(entry, Enum):
         kind = _type_of(entry)
         if kind is not None and not compiled(_WITHOUT_SCHEMA).search(type(entry).__name__):
@@ -143,6 +149,13 @@ def _type_object(kind: Any) -> Any:
     """Return the type of a frame's column; a text in this place is a value."""
     if isinstance(kind, str):
         raise NotUnderstoodError(f"a text is not the type of a column here; {_GIVE}")
+    return kind
+
+
+def _type_or_text(kind: Any) -> Any:
+    """Return the type of a column in a mapping or pair; what a text says there may be a value of a row."""
+    if isinstance(kind, str) and compiled(_VALUE).match(kind):
+        raise NotUnderstoodError(f"a text that begins with a digit or has an @ is not the type of a column; {_GIVE}")
     return kind
 
 

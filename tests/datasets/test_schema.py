@@ -141,7 +141,42 @@ class Row(NamedTuple):
     name: str
 
 
+class Entry(NamedTuple):
+    """A row of one value."""
+
+    name: str
+
+
+class Texts(NamedTuple):
+    """A row of texts, as of a data frame's itertuples()."""
+
+    name: str
+    company: str
+
+
+class RowMapping(dict[str, str]):
+    """A stand-in for a row of SQLAlchemy or psycopg2 that is a mapping."""
+
+
+class DictRow(list[str]):
+    """A stand-in for a row of psycopg2 or pyspark that is a list or tuple."""
+
+
+class RowOfFields:
+    """A stand-in for a row of SQLAlchemy: it has fields, and no types of them."""
+
+    _fields = ("name",)
+
+
 DATA: dict[str, Any] = {
+    "row of texts": Texts("hunter2", "Nordwind"),
+    "row of one text": Entry("hunter2"),
+    "row that is a mapping": RowMapping(name="hunter2"),
+    "row that is a list": DictRow(["hunter2"]),
+    "row with fields": RowOfFields(),
+    "row of a CSV file": {"name": "hunter2", "id": "1001"},
+    "row with a date": {"name": "hunter2", "since": "2026-11-21"},
+    "row with an address": [("name", "hunter2"), ("mail", "sales@nordwind.example")],
     "series": Frame(items=lambda: [("alice", "hunter2")]),
     "series of texts": Series({"alice": "hunter2"}).items(),
     "dict of lists": {"id": [1], "name": ["hunter2"]},
