@@ -83,3 +83,21 @@ def test_modules_of_the_job_stay(jobs: Jobs) -> None:
         """
     )
     assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def test_threads_at_once(jobs: Jobs) -> None:
+    """Each of several threads that ask for a copy at once gets a whole one, as the workers of a burst do."""
+    finished = jobs.run(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        from threading import Barrier
+        from openlineage_pod.delivery.transports.unpatched import unpatched
+        barrier = Barrier(4)
+        def way(_number):
+            barrier.wait()
+            return unpatched("openlineage_pod.delivery.transports.http").way_to
+        with ThreadPoolExecutor(4) as pool:
+            print(len(set(pool.map(way, range(4)))))
+        """
+    )
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "1\n", "")

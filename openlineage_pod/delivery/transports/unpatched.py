@@ -55,10 +55,8 @@ def are_sockets_patched() -> bool:
 def unpatched(name: str) -> ModuleType:
     """Return the copy of a module; made at the first call."""
     own_name = f"{_PREFIX}.{name}"
-    if own_name in sys.modules:
-        return sys.modules[own_name]
-    with importing():
-        return _copy(name, own_name)
+    with importing():  # first: another thread may be at making it
+        return sys.modules.get(own_name) or _copy(name, own_name)
 
 
 def _copy(name: str, own_name: str) -> ModuleType:
