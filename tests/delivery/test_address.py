@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openlineage_pod.delivery.transports.address import clean_key, request_url
+from openlineage_pod.delivery.transports.address import check_url, clean_key, request_url
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import Document, to_document
 from openlineage_pod.events.secrets import Secrets
@@ -101,3 +101,20 @@ def test_key_that_cannot_be_sent(value: str) -> None:
     with pytest.raises(ConfigurationError, match="OPENLINEAGE_API_KEY") as caught:
         connect({"OPENLINEAGE_URL": "http://marquez:5000", "OPENLINEAGE_API_KEY": value})
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://marquez:50000000", "out of range"),
+        ("http://marquez:0", "names no host"),
+        ("http://user:secret/word@marquez:5000", "percent-encoded"),
+        ("http://user:99999/word@marquez:5000", "out of range"),  # the port is what stands before the slash
+        ("marquez:5000", "does not begin with http://"),
+    ],
+)
+def test_what_is_wrong_with_a_url(url: str, told: str) -> None:
+    """The message about a wrong URL names what is wrong, and quotes nothing: it may be a password."""
+    with pytest.raises(ValueError, match=told) as caught:
+        check_url(url)
+    assert not any(part in str(caught.value) for part in ("secret", "word", "99999"))

@@ -23,8 +23,10 @@ def check_url(url: str) -> None:
         fault = "" if parts.scheme in ("http", "https") else "the URL does not begin with http:// or https://"
         if not fault and (not parts.hostname or parts.port == 0):
             fault = "the URL names no host"
-    except ValueError:
+    except ValueError as error:
         fault = "the URL cannot be understood; a password in it must be percent-encoded"
+        if "out of range" in str(error):
+            fault = "the port of the URL is out of range: 1 to 65535"
     if fault:
         raise ValueError(fault)
 
