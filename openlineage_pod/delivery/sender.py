@@ -9,7 +9,7 @@ from openlineage_pod._guard import logger
 from openlineage_pod._threads import Event as ThreadEvent
 from openlineage_pod.delivery.ledger import MAX_ATTEMPTS_ALONE
 from openlineage_pod.delivery.retry import is_key_refused, is_transient
-from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe, phase_of, target_of
+from openlineage_pod.delivery.transports.base import NOT_CONFIGURED, describe, limit_request, phase_of, target_of
 from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ __all__ = ["Sender"]
 _HEAD_START = 0.01
 # When a START may be overtaken during the exit, as a share of its time.
 _EXIT_SHARE_ALONE = 0.25
+# The share of the rest of the exit that a request of a START may take, and the least: the end of its run needs some.
+_START_SHARE = 0.5
+_MIN_REQUEST = 0.01
 # With a spool, the exit does not wait longer than this for a backend that accepts nothing.
 _SPOOLED_EXIT = 0.7
 
@@ -70,6 +73,8 @@ class Sender:
         self._preparer = preparer
         self._retry = retry
         self._transports: list[Transport] = []
+        # Those that a START goes through at the moment, by its number.
+        self._starts: dict[int, Transport] = {}
         self._last_failure = ""
         self._is_key_refused = False
         # When the exit began, and when it ends.
@@ -168,7 +173,7 @@ class Sender:
 
         def attempt() -> None:
             event.attempts += 1
-            transport.emit(document)
+            self._emit(event, document, transport)
 
         try:
             self._retry.call(attempt, self._on_failure, budget, gives_up)
@@ -184,6 +189,27 @@ class Sender:
                 self._keeper.supersede(earlier)
             self._keeper.accept(event)
         return True
+
+    def _emit(self, event: Event, document: Document, transport: Transport) -> None:
+        """Deliver an event or raise; during the exit a START leaves time for the end of its run, whatever happens."""
+        timeout = getattr(transport, "timeout", None)
+        if event.is_end or timeout is None:
+            transport.emit(document)
+            return
+        self._starts[event.number] = transport
+        try:
+            self._limit_starts()
+            transport.emit(document)
+        finally:
+            del self._starts[event.number]
+            if self._exit is not None:  # each transport inside a composite one has a limit of its own until then
+                transport.timeout = timeout  # type: ignore[attr-defined]
+
+    def _limit_starts(self) -> None:
+        if self._exit is not None:
+            seconds = max(_MIN_REQUEST, (self._exit[1] - time.monotonic()) * _START_SHARE)
+            for transport in list(self._starts.values()):
+                limit_request(transport, seconds)
 
     def _reject(self, event: Event, document: Document, error: Exception) -> None:
         reason = self._last_failure = describe(error, self._secrets)
@@ -230,6 +256,7 @@ class Sender:
     def close(self, started: float, deadline: float) -> None:
         """Send the terminal events that wait behind failing ones soon: the process ends at the deadline."""
         self._exit = (started, deadline)
+        self._limit_starts()
 
     def exit_deadline(self, deadline: float, started: float) -> float:
         """Return how long the exit waits: with the events safe in a spool, only while the backend accepts some."""

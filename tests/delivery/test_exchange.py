@@ -155,6 +155,38 @@ def test_phase(scheme: str, phase: str, library: str) -> None:
     assert transport.phase == ""
 
 
+def drip(connection: socket.socket) -> None:
+    """Answer with one byte after the other."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    with suppress(OSError):
+        while True:
+            connection.sendall(b"-")
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("serve", [hang, drip])
+def test_time_that_becomes_shorter(serve: Any, library: str) -> None:
+    """A request under way ends early if another thread leaves it less time."""
+    assert library
+    with closing(Server(serve)) as server:
+        transport = DirectHttpTransport(f"http://{server.address}")
+        transport.timeout = 60
+        failures: list[str] = []
+
+        def emit() -> None:
+            with pytest.raises(UnreachableError) as caught:
+                transport.emit(EVENT)
+            failures.append(str(caught.value))
+
+        thread = threading.Thread(target=emit)
+        thread.start()
+        wait_until(lambda: transport.phase == f"waiting for the answer of {server.address}", "the request is sent")
+        transport.timeout = 0.05
+        thread.join(30)
+    assert "timed out after" in failures[0]
+
+
 @pytest.fixture
 def addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Return a function that has a host name stand for these addresses."""

@@ -102,6 +102,33 @@ def test_deadline(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFi
     assert subject.flush(10) == DeliveryReport(printed=3)
 
 
+class HangsAtStart(Backend):
+    """A backend that does not answer to a START as long as the request may wait."""
+
+    timeout = 60.0
+
+    def emit(self, document: Document) -> None:
+        if document.event_type == "START":
+            self.asked.set()
+            wait_until(lambda: self.timeout < 60, "less time is left")
+            raise OSError("no answer")
+        assert self.timeout == 60
+        super().emit(document)
+
+
+@pytest.mark.parametrize("is_under_way", [True, False], ids=["under way", "in the exit"])
+def test_a_start_without_an_answer_leaves_time_for_the_end(is_under_way: bool) -> None:
+    """In the exit the terminal event is tried, though the backend does not answer to its START."""
+    backend = HangsAtStart()
+    subject = delivery(backend, flush_timeout=30)
+    subject.submit(draft(1))
+    if is_under_way:
+        assert backend.asked.wait(10)
+    subject.submit(draft(1, "COMPLETE"))
+    assert subject.close() == DeliveryReport(delivered=1, superseded=1)
+    assert [document["eventType"] for document in backend.documents] == ["COMPLETE"]
+
+
 def test_all_delivered_says_nothing(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     """When all was delivered the end is silent."""
     subject = delivery(Backend())

@@ -132,7 +132,8 @@ def test_an_answer_slower_than_the_exit_budget(scene: Scene, receiver: Receiver)
     receiver.requests(at_least=1)
     finished = scene.finish(job, GATED, environ, stdin=b"on\n")
     books = scene.account({"job": WHOLE}, finished, backends=[receiver], repeated=True)
-    assert books.places == {"delivered": ["job.START"], scene.kept: BOTH}
+    assert books.places[scene.kept] == BOTH
+    assert books.places["delivered"] in (BOTH, BOTH[:1])  # with a spool the exit may be over before the second one
 
 
 def test_a_host_name_that_does_not_exist(scene: Scene) -> None:

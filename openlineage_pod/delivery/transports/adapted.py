@@ -112,6 +112,8 @@ class _HttpLeg(Leg):
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
         self.inner.timeout = seconds
+        if seconds is not None:
+            self._session.limit(seconds)
 
     @property
     def keys(self) -> list[KeyFile]:

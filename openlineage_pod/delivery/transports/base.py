@@ -44,7 +44,8 @@ class Transport(Protocol):
 
     - `target`: where the events go, for a message.
     - `phase`: what the request under way is waiting for, such as `connecting to marquez:5000`; else an empty text.
-    - `timeout`: seconds that one request may take; may be set at any time, also from another thread.
+    - `timeout`: seconds that one request may take; may be set at any time, also from another thread, and counts from
+      then on for the request under way.
     - `unconfirmed`: events that `emit` has taken and that are delivered only once `drain` has returned and has left
       none; the next event opens the transport again.
     """
@@ -70,7 +71,7 @@ def phase_of(transport: Transport) -> str:
 
 
 def limit_request(transport: Transport, seconds: float) -> bool:
-    """Let no further request of a transport take longer than this; return False if its requests have no such limit."""
+    """Let no request of a transport take longer than this from now on; return False if its requests have no limit."""
     timeout = getattr(transport, "timeout", None)
     if timeout is None:
         return False

@@ -15,6 +15,8 @@ from typing import Any
 __all__ = ["Exchange", "UnreachableError", "bounded_response", "host_and_port", "open_socket", "unreachable"]
 
 _MIN_WAIT = 0.001
+# Seconds after which a wait for an answer looks again whether its time has become shorter.
+_LOOK_AGAIN = 0.1
 # The first bytes of a TLS alert: what a server that speaks TLS answers to plain HTTP.
 _TLS_ALERT = r"\x15\x03"
 _HINTS = {
@@ -40,17 +42,20 @@ class Exchange:
     def __init__(self, timeout: float) -> None:
         self.phase = ""
         self._timeout = timeout
-        self._deadline = 0.0
-        self.renew()
+        self._began = time.monotonic()
 
     def renew(self) -> None:
         """Let the time begin again."""
-        self._deadline = time.monotonic() + self._timeout
+        self._began = time.monotonic()
+
+    def limit(self, seconds: float) -> None:
+        """Let it wait at most so long from now on; another thread may call this."""
+        self._timeout = min(self._timeout, time.monotonic() - self._began + seconds)
 
     @property
     def remaining(self) -> float:
         """Seconds until the deadline; never 0, which would make a socket non-blocking."""
-        return max(_MIN_WAIT, self._deadline - time.monotonic())
+        return max(_MIN_WAIT, self._began + self._timeout - time.monotonic())
 
     @property
     def reason_of_timeout(self) -> str:
@@ -124,8 +129,14 @@ class _SocketReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         """Read what is there, or wait for it until the deadline."""
-        self._socket.settimeout(self._exchange.remaining)
-        return self._raw.readinto(buffer)
+        while True:
+            remaining = self._exchange.remaining
+            self._socket.settimeout(min(remaining, _LOOK_AGAIN))
+            try:
+                return self._socket.recv_into(buffer)
+            except TimeoutError:
+                if remaining <= _LOOK_AGAIN:
+                    raise
 
     def close(self) -> None:
         """Let go of the socket, which the connection keeps open."""

@@ -103,6 +103,7 @@ class DirectHttpTransport:
     @timeout.setter
     def timeout(self, seconds: float) -> None:
         self._way.timeout = seconds
+        self._way.limit(seconds)
 
     def emit(self, document: Document) -> None:
         """Post one event.
@@ -213,6 +214,11 @@ class _Connection:
     def phase(self) -> str:
         """What the request under way is waiting for; empty if there is none."""
         return self._exchange.phase if self._exchange is not None else ""
+
+    def limit(self, seconds: float) -> None:
+        """Let the request under way wait at most so long from now on."""
+        if self._exchange is not None:
+            self._exchange.limit(seconds)
 
     def close(self) -> None:
         """Close the connection; the next event opens another one."""

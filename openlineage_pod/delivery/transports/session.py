@@ -94,6 +94,10 @@ class Session:
             request.headers["Authorization"] = f"Bearer {key}"
         self._session.send(request, timeout=self.timeout, **self._environment)
 
+    def limit(self, seconds: float) -> None:
+        """Let the request under way wait at most so long from now on."""
+        self._session.limit(seconds)
+
     def close(self) -> None:
         """Close the connection; the next event opens another one."""
         self._session.close()
@@ -120,6 +124,11 @@ class BoundedSession(requests.Session):
         """What the request under way is waiting for; empty if there is none."""
         exchange = self._exchange
         return exchange.phase if exchange is not None else ""
+
+    def limit(self, seconds: float) -> None:
+        """Let the request under way wait at most so long from now on."""
+        if (exchange := self._exchange) is not None:
+            exchange.limit(seconds)
 
     def mount(self, prefix: str | bytes, adapter: Any) -> None:
         """Use an adapter with the retries of this one that keeps the deadline."""
