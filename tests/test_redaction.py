@@ -77,6 +77,17 @@ MASKED = {
     "-----BEGIN PRIVATE KEY-----\nhunter2hunter2\nhunter2=": "-----BEGIN PRIVATE KEY-----***",
     "got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJodW50ZXIyIn0.hunter2-x of it": "got *** of it",
     "https://hooks.slack.com/services/T000/B000/hunter2hunter2": "https://hooks.slack.com/services/***",
+    "V1EnvVar(name='DB_PASSWORD', value='hunter2', value_from=None)": (
+        "V1EnvVar(name='DB_PASSWORD', value='***', value_from=None)"
+    ),
+    "{'name': 'DB_PASSWORD',\n 'value': 'hunter2'}": "{'name': 'DB_PASSWORD',\n 'value': '***'}",
+    "- name: DB_PASSWORD\n  value: hunter2\n- name: A": "- name: DB_PASSWORD\n  value: ***\n- name: A",
+    '<property name="db.password" value="hunter2"/>': '<property name="db.password" value="***"/>',
+    "[('user', 'etl'), ('password', 'hunter2')]": "[('user', 'etl'), ('password', '***')]",
+    "spark.hadoop.fs.s3a.secret.key  hunter2": "spark.hadoop.fs.s3a.secret.key  ***",
+    "machine h login etl password hunter2": "machine h login etl password ***",
+    "docker login -u etl -p hunter2 acme.io": "docker login -u etl -p *** acme.io",
+    "odbc_connect=UID%3Detl%3BPWD%3Dhunter2": "odbc_connect=UID%3Detl%3BPWD%3D***",
     "ghp_hunter2hunter2hunter2hunter2hunter2 is revoked": "*** is revoked",
 }
 
@@ -135,6 +146,12 @@ def test_the_whole_credential(text: str) -> None:
         "PWD=/app, password=None, token: null",
         "AKIAIOSFODNN7EXAMPLE, aws_access_key_id=AKIAIOSFODNN7EXAMPLE",
         'File "/app/job.py", line 3, in <module>',
+        "password: must not be empty, secret: not found, refresh token: expired",
+        "Access denied for user 'etl'@'10.0.0.1' (using password: YES)",
+        "password=${DB_PASSWORD} token={{ var.value.token }}",
+        "V1EnvVar(name='LEVEL', value='debug'), {'name': 'token_count', 'value': '5'}, name: password, type: text",
+        "columns ['token', 'email'] not found in ('password', 'email', 'id')",
+        "spark.ssl.keyPassword is not set, please login with user and password to continue",
         "",
     ],
 )
@@ -243,6 +260,7 @@ REPEATED = [
     *("-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----A\n", "eyJaaaaaaaa.", "eyJ", "ghp_", "xoxb-", "sk-"),
     *("a:b@", "a:aaa", "a/b@", "jdbc:oracle:thin:a/", "postgres://a:1/", "://a:b'", "https://aaaaaaaaaaaaaaaaaaaa1"),
     *("x=y;", "key.", "@", 'password=\\\\"'),
+    *("key='a' value=", "name: password value: x ", "a.b.password x ", "[('password', 'x", "login a password "),
     "a",
     "x-",
     " ",

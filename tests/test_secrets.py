@@ -152,6 +152,35 @@ def test_hosts_between_credentials(value: str) -> None:
     assert subject.text(f"{stays} refused {KEY}") == f"{stays} refused ***"
 
 
+@pytest.mark.parametrize(
+    ("value", "passwords"),
+    [
+        ("postgres://u:s3cret@warehouse.internal/crm?user=me@acme.com", ["s3cret"]),
+        ("postgres://u:s3cret@warehouse.internal/crm,postgres://u:hidden@other.internal/x", ["s3cret", "hidden"]),
+        ('[{"namespace": "postgres://u:s3/cret@warehouse.internal", "name": "crm@x"}]', ["s3/cret"]),
+        ("oci://warehouse.internal:5000/crm@sha256", []),
+        ("http://u:12/34@warehouse.internal:3128", ["12/34"]),
+        ("http://u:p@ss w#rd@warehouse.internal", ["p@ss w#rd"]),
+    ],
+)
+def test_url_around_a_password(value: str, passwords: list[str]) -> None:
+    """Of a variable with URLs the passwords are credentials, not what stands around them."""
+    subject = Secrets(environ={"SOURCES": value})
+    text = "postgres and warehouse.internal, crm, acme.com, namespace, name, other.internal"
+    assert subject.text(text) == text
+    dataset = {"namespace": "postgres://warehouse.internal:5432", "name": "crm"}
+    assert subject.document({"inputs": [dataset]}) == {"inputs": [dataset]}
+    for password in passwords:
+        assert password not in subject.text(f"quoted ({password})")
+
+
+def test_password_like_a_scheme() -> None:
+    """A password that is the scheme of a URL does not hide that it is a URL, whose password is masked, too."""
+    subject = Secrets(environ={"DATABASE_URL": "postgres://postgres:postgres@h/crm"})
+    assert subject.text("no postgres://etl:hun/ter2@h") == "no postgres://etl:***@h"
+    assert subject.text("no postgres+psycopg://etl:hun/ter2@h, (postgres)").endswith("//etl:***@h, (***)")
+
+
 def test_variable_that_the_job_sets() -> None:
     """A credential that the job puts into its environment while it runs (dotenv) is known from then on."""
     environ: dict[str, str] = {}
@@ -186,6 +215,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "unescaped": ("postgres://etl:hun/ter2@h:5432", "postgres://h:5432"),
     "option": ("jdbc:sqlserver://h:1433;password=hunter2;x=1", "jdbc:sqlserver://h:1433"),
     "query": ("https://lake/a?sig=hunter2&x=1", "https://lake/a"),
+    "without a scheme": ("etl:hunter2@h:5432/crm", "h:5432/crm"),
+    "Oracle's short form": ("scott/hunter2@//ora:1521/ORCL", "ora:1521/ORCL"),
+    "Oracle's short form in a URL": ("oracle://scott/hunter2@ora:1521", "oracle://ora:1521"),
+    "session": ("https://h/a;jsessionid=hunter2", "https://h/a"),
     "nothing left": (KEY, "_"),
 }
 
@@ -225,6 +258,8 @@ def test_names(place: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
         "project:dataset.t@1699999999",
         "topic:secret:latest",
         "etl:x@host",
+        "nessie:crm.accounts@main",
+        "part/a@2024",
     ],
 )
 def test_names_that_stay(name: str) -> None:

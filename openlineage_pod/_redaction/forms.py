@@ -37,14 +37,26 @@ _HEADER_VALUE = rf"(?P<header>{_SCHEME}[ \t]+[^\n'\"]+)|{_VALUE}"
 _PLACEHOLDERS = words("none null true false str int bool bytes any optional ...")
 # Behind an option of a command: "--password is required".
 _PROSE = words(
-    "a and are as be but can cannot command flag for from has have if in instead is it may must needs not of on option "
-    "or parameter password requires secret should takes the to token value was when will with without"
+    "a and are as be but can cannot command deprecated expired failed flag for from has have if in instead invalid "
+    "is it may missing must needs no not of on option or parameter password required requires secret should takes "
+    "the their to token value was when will with without yes"
 )
+# ${DB_PASSWORD}, {{ var.value.password }}
+_UNRENDERED = r"\$\{\w+\}?|\{\{"
 
 _STEMS = "passw|passphrase|passcode|pass|pwd|pw|secret|token|key|credential|signature|sig|authorization|cookie|jwt|sas"
-_NAMED = rf"(?i)(?:{_STEMS})[\w.-]{{0,60}}\\{{0,8}}['\"]?\]?[ \t]{{0,8}}(?:={{1,3}}|=>|:=|:)>?[ \t]{{0,8}}"
+_NAMED = rf"(?i)(?:{_STEMS})[\w.-]{{0,60}}\\{{0,8}}['\"]?\]?[ \t]{{0,8}}(?:={{1,3}}|=>|:=|:|%3[dD])>?[ \t]{{0,8}}"
 _AROUND_NAMES = r"[^\w.-]"
 _OPTION = r"(?<![\w-])--(?P<name>[A-Za-z][\w-]{0,60})(?:['\"],)?[ \t]{1,8}(?!-)"
+# V1EnvVar(name='DB_PASSWORD', value='x'), - name: DB_PASSWORD\n  value: x; and ('password', 'x')
+_SETTING = (
+    r"(?i)\b(?:name|key)['\"]?[ \t]{0,4}[=:][ \t]{0,4}['\"]?(?P<name>[a-z][\w.-]{0,60})['\"]?,?\s{1,40}"
+    r"['\"]?value['\"]?[ \t]{0,4}[=:][ \t]{0,4}"
+)
+_PAIR = r"(?<![^\[ ])(?<!\w )\(['\"](?P<name>[A-Za-z][\w.-]{0,60})['\"], ?(?=(['\"])[^'\"]{1,1000}\2\))"
+# spark.hadoop.fs.s3a.secret.key x
+_PROPERTY = r"(?<![\w/.-])(?P<name>(?:\w[\w-]{0,40}\.){2,8}\w[\w-]{0,40})[ \t]{1,40}(?=[^\s}|)\]=:,])"
+_NETRC = r"\blogin[ \t]+\S{1,100}\s+password[ \t]+(?=\S)"
 # CREATE USER … PASSWORD 'x', SECRET_ACCESS_KEY 'x', and within an option list SECRET 'x'; but: unexpected token 'x'
 _SQL_NAMED = r"(?i)(?<![\w/.-])(?P<name>[a-z]\w{0,40})[ \t]{1,8}(?=['\"])"
 _NOT_IN_SQL = words(
@@ -85,7 +97,8 @@ _SLACK_HOOK = r"hooks\.slack\.com/(?:services|workflows)/(?P<secret>[\w/-]{20,})
 _LONG_USER = r"(?i)https?://(?P<secret>(?=[\w.~-]{0,200}\d)(?=[\w.~-]{0,200}[a-z])[\w.~-]{20,200})(?=@)"
 # By what a command is called, or a mark that the option of it has.
 _COMMANDS = {
-    " -p": r"\b(?:mysql|mariadb)\w*\b[^\n;|]{0,200}?[ ]-p(?!ort|rotocol)(?P<secret>[^\s'\"]{3,})",
+    " -p": r"(?:\b(?:mysql|mariadb)\w*\b[^\n;|]{0,200}?[ ]-p(?!ort|rotocol)|\blogin\b[^\n;|]{0,200}?[ ]-p[ ])"
+    r"(?P<secret>[^\s'\"]{3,})",
     "sshpass": r"\bsshpass\b[ ]-p[ ]?['\"]?(?P<secret>[^\s'\"]+)",
     "redis-cli": r"\bredis-cli\b[^\n;|]{0,200}?[ ]-a[ ]['\"]?(?P<secret>[^\s'\"]+)",
     "curl": r"\bcurl\b[^\n;|]{0,300}?[ ](?:-u[ ]?|--(?:proxy-)?user[ =])['\"]?[^\s:'\"]{1,64}:(?P<secret>[^\s'\"]+)",
@@ -215,7 +228,8 @@ def _name(found: re.Match[str]) -> str | None:
 def _is_value(name: str, value: str) -> bool:
     # token=token, password=self.password, ON a.token = b.token
     is_passed_on = value.rpartition(".")[2].lower() == name.rpartition(".")[2].lower()
-    return value.lower() not in _PLACEHOLDERS and not is_passed_on and is_credential_value(name, value.strip("'"))
+    is_text = value.lower() in _PLACEHOLDERS or not _is_argument(name, value) or compiled(_UNRENDERED).fullmatch(value)
+    return not is_text and not is_passed_on and is_credential_value(name, value.strip("'"))
 
 
 def _name_of_option(found: re.Match[str]) -> str | None:
@@ -224,6 +238,10 @@ def _name_of_option(found: re.Match[str]) -> str | None:
 
 def _is_argument(_name: str, value: str) -> bool:
     return value.lower().rstrip(".:") not in _PROSE and not (value.isupper() and is_credential_name(value))
+
+
+def _is_value_of_setting(name: str, value: str) -> bool:
+    return is_credential_value(name, value.strip("'"))
 
 
 def _name_in_sql(found: re.Match[str]) -> str | None:
@@ -249,6 +267,10 @@ _FORMS = (
     _Form(("@",), _pattern(_ORACLE_SHORT)),
     _Form(tuple(_STEMS.split("|")), _behind(_NAMED, _name, _is_value)),
     _Form(("--",), _behind(_OPTION, _name_of_option, _is_argument)),
+    _Form(("value",), _behind(_SETTING, _name_of_option, _is_value_of_setting)),
+    _Form(("('", '("'), _behind(_PAIR, _name_of_option, _is_any)),
+    _Form(("password ", "secret ", "key ", "token "), _behind(_PROPERTY, _name_of_option, _is_argument)),
+    _Form(("login",), _behind(_NETRC, _no_name, _is_argument)),
     _Form(("pass", "pwd", "secret", "key"), _behind(_SQL_NAMED, _name_in_sql, _is_any)),
     _Form(("identified",), _behind(_IDENTIFIED, _no_name, _is_argument)),
     _Form(("password(", "password ("), _behind(_CALL, _no_name, _is_any)),

@@ -132,9 +132,9 @@ def _from_text(text: str) -> Named:
     namespace, name = templates.flattened(hidden), templates.restored(hidden_name)
     clean = clean_namespace(namespace)
     if namespace != hidden:
-        warnings = (*warnings, f"its namespace {_NOT_RENDERED}; sent as {clean[:100]!r}")
+        warnings = (*warnings, f"its namespace is sent as {clean[:100]!r}: it {_NOT_RENDERED}")
     elif clean != namespace:
-        warnings = (*warnings, f"its namespace {why_unclean(namespace)}; sent as {clean[:100]!r}")
+        warnings = (*warnings, f"its namespace is sent as {clean[:100]!r}: it {why_unclean(namespace)}")
     elif is_template(name, is_name=True):
         warnings = (*warnings, f"its name {_NOT_RENDERED}")
     return Named(clean, name, warnings)

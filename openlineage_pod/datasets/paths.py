@@ -11,12 +11,15 @@ from os.path import abspath
 from typing import Any
 from urllib.parse import unquote
 
-from openlineage_pod.datasets.uri import EXAMPLES, NotUnderstoodError
+from openlineage_pod._redaction.names import compiled
+from openlineage_pod.datasets.uri import EXAMPLES, NotUnderstoodError, is_connection_string
 
 __all__ = ["is_path", "path_text"]
 
 # What has a local path as its text, and nothing else.
 _LOCAL_MODULES = ("pathlib", "posix", "nt", "py")
+# Path("s3://bucket/key") has one slash left, and is no file of this machine.
+_NO_LOCAL_PATH = r"(?i)jdbc:|[a-z][\w+.\-]+:/"
 
 
 def is_path(source: Any) -> bool:
@@ -33,13 +36,16 @@ def _full_name(source: Any) -> str:
 def path_text(path: Any) -> str:
     """Return the URI of a path object, or the absolute path of a local file.
 
+    What was a URI before it became a local path is returned as the text that it is now.
+
     Raises:
         NotUnderstoodError: `path` does not tell without I/O where it is.
 
     """
     modules = [base.__module__.partition(".")[0] for base in type(path).__mro__]
     if modules[0] in _LOCAL_MODULES:
-        return abspath(getattr(path, "path", None) or str(path))  # os.DirEntry has its path in an attribute
+        local = getattr(path, "path", None) or str(path)  # os.DirEntry has its path in an attribute
+        return local if compiled(_NO_LOCAL_PATH).match(local) or is_connection_string(local) else abspath(local)
     text = str(path)
     if "://" in text:
         return text

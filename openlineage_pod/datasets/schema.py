@@ -131,7 +131,12 @@ def _entry(entry: Any) -> tuple[str, Any]:
 
 def _type_of(field: Any) -> Any:
     found = (getattr(field, attribute, None) for attribute in _TYPE_OF_FIELD)
-    return next((kind for kind in found if (kind is not None and not callable(kind)) or isinstance(kind, type)), None)
+    return next((kind for kind in found if kind is not None and (_is_typing(kind) or not callable(kind))), None)
+
+
+def _is_typing(kind: Any) -> bool:
+    """Return whether an object is a class, or an annotation such as `Optional[str]`."""
+    return isinstance(kind, type) or type(kind).__module__ in ("typing", "types")
 
 
 def _name(name: Any) -> str:
@@ -172,7 +177,7 @@ def _field(name: str, kind: Any) -> dict[str, str]:
         return {"name": name}
     if isinstance(kind, type) and not hasattr(kind, "__origin__"):
         return {"name": name, "type": kind.__name__}
-    if not isinstance(kind, str) and not _is_type(kind) and type(kind).__module__ not in ("typing", "types"):
+    if not isinstance(kind, str) and not _is_type(kind) and not _is_typing(kind):
         raise NotUnderstoodError(f"a {type(kind).__name__} is not the type of a column; {_GIVE}")
     text = compiled(_ENUM_VALUES).sub(r"\1", compiled(_LITERAL_VALUES).sub(r"\1", str(kind)))
     return {"name": name, "type": text}

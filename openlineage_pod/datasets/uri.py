@@ -36,6 +36,8 @@ _JDBC_OPTIONS = r";[A-Za-z][\w .\-]*="
 _CONNECTION_STRING = r"[A-Za-z][\w .\-]{0,40}=[^/]*[;\s] {0,4}[A-Za-z][\w .\-]{0,40}="
 # user:password@host, scott/tiger@host:1521 and scott/tiger@//host, and git@host:path
 _USER_AND_HOST = r"[^/@\s]*:[^@]*@|[^/@\s]+/[^@]*@(?://|[\w.\-]+:\d)|[^/@\s]+@[^/@\s]+:"
+# //user:password@host, or with a scheme that lacks its colon
+_USER_BEHIND_SLASHES = r"[\w+.\-]*//[^/@\s:]+:[^/@]+@"
 _EXPRESSION = r"\$\{[^{}]{0,200}\}|\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}|\$\([^()]{0,200}\)|%\([^()]{0,200}\)s"
 _MAX_SHOWN = 100
 
@@ -55,7 +57,7 @@ class Parts(NamedTuple):
 
     def first_host(self, default_port: str) -> str:
         """Return the first of the hosts, with its port or the default one."""
-        first = self.authority.partition(",")[0]
+        first = next(filter(None, self.authority.split(",")), "")
         found = compiled(_HOST_AND_PORT).fullmatch(first)
         if found is None or not default_port:
             return first
@@ -179,10 +181,11 @@ def read_oracle(uri: str) -> Parts | None:
 
 def is_connection_string(text: str) -> bool:
     """Return whether a text without `scheme://` names a user and a host, or has options, instead of a path."""
-    if text.startswith(("/", "./", "../", "~")):
+    if text.startswith(("/", "./", "../", "~")) and not text.startswith("//"):
         return False
     return bool(
         compiled(_USER_AND_HOST).match(text)
+        or compiled(_USER_BEHIND_SLASHES).match(text)
         or compiled(_CONNECTION_STRING).match(text)
         or has_credential_option(text.partition("/")[0])
         or has_credential_option(text, is_name=True)

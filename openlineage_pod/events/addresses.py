@@ -34,11 +34,16 @@ _OPTION_OF_NAME = r"[;?&#] {0,4}([A-Za-z][\w .\-]{0,40}?) {0,4}="
 # Wider than for text in general: no option belongs into the name of a dataset.
 _CREDENTIAL = (
     r"(?i)pass(?:w|phrase|code|_|\d|$)|pwd|secret|token(?!i)|signature|credential(?!.*(?:path|file))|authorization"
-    r"|^(?:key|sig|sas|auth)$"
+    r"|^(?:key|sig|sas|auth)$|sess(?:ion)?_?id$"
     r"|(?:api|access|private|pvt|account|shared|encryption|subscription|service|storage)[_ -]?key\d*$"
 )
 _URL = r"[A-Za-z][\w+.\-]*://"
 _JDBC = r"(?i)jdbc:[\w+.\-]+:(?:\w+:)?"
+# Without a scheme only what names a host behind it: ns:table@branch and a/b@2024 are names.
+_USER_AND_HOST = (
+    r"[A-Za-z][\w.\-]*:(?!\d+[@:/])[^\s/@]+@(?=[A-Za-z][\w.\-]*(?::\d+)?/)"
+    r"|[A-Za-z]\w*/[^\s/@]+@(?=(?://)?[\w.\-]+:\d)"
+)
 _TEMPLATE = r"\$\{|\{\{|\{%|\$\(|%\(\w+\)s"
 _VARIABLE = r"\$[A-Za-z_]|<[A-Za-z_]+>"
 
@@ -97,10 +102,12 @@ def without_credentials(text: str, *, is_name: bool = False) -> str:
     if "@" not in text:
         return text
     start = compiled(_URL).search(text) or compiled(_JDBC).match(text)
-    if start is None and is_name:
-        return text
     scheme, rest = (text[: start.end()], text[start.end() :]) if start else ("", text)
     before, _, after = rest.rpartition("@")
+    if user_and_host := compiled(_USER_AND_HOST).match(rest):
+        return scheme + (rest[user_and_host.end() :] if is_name else after).removeprefix("//")
+    if start is None and is_name:
+        return text
     user = compiled("[/?#]").split(before, 1)[0] if is_name else before
     if ":" in user or (start is not None and not start[0].endswith("//")):
         return f"{scheme}{after}"

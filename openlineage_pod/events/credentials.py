@@ -39,6 +39,9 @@ _SWITCHES = words("true false none null yes no on off default")
 _MIN_GUESSED = 8
 _MIN_GUESSED_WORD = 16
 _IS_PATH = r"[~.]{0,2}(/[\w.-]+)+/?"
+# A URL that ends with its host, as that of a proxy does: what looks like a port may be a password that begins so.
+_AUTHORITY = r"://[^\s/:@]*:(?!.*\?[\w.-]+=)(.+)@[\w.:\[\]-]+/?$"
+_PORT = r"\d{1,5}[/?#]"
 _MIN_PIECE = 3
 _MAX_DEPTH = 64
 # Lines of a credential that are known by themselves, as of a private key: an expression of very many holds the
@@ -113,12 +116,15 @@ def _user_info(text: str) -> Iterator[str]:
     """Yield what an error may quote of the user information of URLs: passwords, pieces of them, both in base64."""
     passwords: list[str] = []
     replace_passwords(text, lambda password: passwords.append(password) or password)  # type: ignore[func-returns-value]
+    if text.count("://") == 1 and (found := re.search(_AUTHORITY, text)):
+        passwords.append(found[1])
     for password in passwords:
         yield password
         for user in re.findall(rf"://([^\s/:@]*):{re.escape(password)}@", text):
             yield _base64(f"{unquote(user)}:{unquote(password)}")
-        # Tools take an unescaped character for the end of the host.
-        yield from (piece for piece in re.split(r"[/?#@:]", password) if len(piece) >= _MIN_PIECE)
+        # Tools take an unescaped character for the end of the host. But it may be a path behind a port.
+        if not re.match(_PORT, password):
+            yield from (piece for piece in re.split(r"[/?#@:]", password) if len(piece) >= _MIN_PIECE)
 
 
 def _base64(text: str) -> str:

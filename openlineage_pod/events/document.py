@@ -121,12 +121,8 @@ def to_document(draft: Draft) -> dict[str, Any]:
         "outputs": [_Plain(unserialisable).of(dataset.to_dict("outputs")) for dataset in draft.outputs],
     }
     if unserialisable:
-        logger.warning(
-            "the %s event of job %s has placeholders for what has no JSON form: %s",
-            draft.event_type,
-            draft.job_name,
-            ", ".join(sorted(unserialisable)),
-        )
+        what = ", ".join(sorted(unserialisable))
+        warn_once(draft.run_id, draft.job_name, f"its events have placeholders for what has no JSON form: {what}")
     document, warnings = mend_dataset_facets(document)
     for warning in warnings:
         warn_once(draft.run_id, draft.job_name, warning)

@@ -59,7 +59,7 @@ def why_unclean(namespace: str) -> str:
         return ""
     if is_template(namespace):
         return "is a template that was not rendered"
-    return f"has characters other than letters, digits and :;=/_-.@+, or not 1 to {_MAX_LENGTH} of them"
+    return f"has characters that a backend cannot store, or not 1 to {_MAX_LENGTH} of them"
 
 
 def clean_namespaces(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -141,7 +141,8 @@ def _identifiers(value: Any, where: str, warnings: list[str], depth: int = 0) ->
 def _cleaned(namespace: str, where: str, warnings: list[str]) -> str:
     clean = clean_namespace(namespace)
     if clean != namespace and (reason := why_unclean(namespace)):
-        warnings.append(f"{where}: its namespace {reason}; sent as {clean[:_MAX_SHOWN]!r}")
+        # Not at the end: there ://_::1_:5432 is taken for a password that was cut.
+        warnings.append(f"{where}: its namespace is sent as {clean[:_MAX_SHOWN]!r}: it {reason}")
     return clean
 
 

@@ -46,6 +46,7 @@ ACCOUNTS = "postgres://warehouse:5432/crm.public.accounts"
         ("kafka://broker/orders", "kafka://broker:9092", "orders"),
         ("kafka://a:1,b:2/orders", "kafka://a:1", "orders"),
         ("kafka://a,b/orders", "kafka://a:9092", "orders"),
+        ("kafka://,b:9093/orders", "kafka://b:9093", "orders"),
         ("kafka://SASL_SSL://a:1,SASL_SSL://b:2/orders", "kafka://a:1", "orders"),
         ("SASL_SSL://a:1,SASL_SSL://b:2/orders", "kafka://a:1", "orders"),
         ("cassandra://c1,c2/shop.orders", "cassandra://c1:9042", "shop.orders"),
@@ -193,6 +194,10 @@ def test_options_that_are_credentials(option: str) -> None:
         "Server=h;Database=d;User Id=u;Password=hunter2/",
         "oracle:thin:scott/hunter2@ora",
         "sqlite:hunter2/x.db",
+        "//u:hunter2@warehouse/crm",
+        "postgres//u:hunter2@warehouse/crm",
+        PurePosixPath("postgres://u:hunter2@warehouse/crm"),
+        PurePosixPath("s3://lake/accounts"),
         ("postgres://u:hunter2@", " "),
         ("a", "b", "hunter2"),
         ["hunter2"],
@@ -215,6 +220,9 @@ PAIRS = {
     ("jdbc:oracle:thin:scott/hunter2@ora:1521", "S.T"): ("jdbc:oracle:thin:ora:1521", "S.T"),
     ("jdbc:sqlserver://h:1433;user=sa;password=hunter2", "a.b"): ("jdbc:sqlserver://h:1433", "a.b"),
     ("u:hunter2@warehouse", "t"): ("warehouse", "t"),
+    ("oracle://scott/hunter2@ora:1521", "S.T"): ("oracle://ora:1521", "S.T"),
+    ("scott/hunter2@ora:1521", "S.T"): ("ora:1521", "S.T"),
+    ("ns", "u:hunter2@warehouse/crm"): ("ns", "warehouse/crm"),
     ("ns", "postgres://u:hunter2@warehouse/a.b.c"): ("ns", "postgres://warehouse/a.b.c"),
     ("ns", "report?token=hunter2"): ("ns", "report"),
 }
@@ -276,6 +284,7 @@ def test_any_text(before: str, after: str) -> None:
         ("sqlsrver://warehouse/a.b.c", "did you mean 'mssql'"),
         ("kafak://b1/a", "did you mean 'kafka'"),
         ("postgres://[::1]/a.b.c", "sent as 'postgres://_::1_:5432'"),
+        ("postgres://[::1]/a.b.c", "characters that a backend cannot store"),
     ],
 )
 def test_warnings(uri: str, says: str) -> None:

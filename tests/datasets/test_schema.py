@@ -7,7 +7,7 @@ import datetime
 import enum
 import io
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Optional
 
 import pytest
 
@@ -124,6 +124,14 @@ class ColourType(enum.Enum):
     """An enumeration that is called a type, whose members are data all the same."""
 
     RED = "hunter2"
+
+
+def test_annotations() -> None:
+    """The type of a field may be an annotation that is no class."""
+    columns = [("id", int | None), ("tags", list[str]), ("name", Optional[str])]  # noqa: UP045
+    record = dataclasses.make_dataclass("Tagged", columns)
+    fields = dataset(ACCOUNTS, schema=record).facets["schema"]["fields"]
+    assert [field["type"] for field in fields] == ["int | None", "list[str]", "typing.Optional[str]"]
 
 
 @dataclasses.dataclass
