@@ -241,8 +241,10 @@ class Sender:
 
     def may_be_overtaken(self, event: Event) -> bool:
         """Return whether the terminal event of a run may go before this one, which keeps failing."""
-        if event.attempts >= event.attempts_alone or self._exit is None:
-            return event.attempts >= event.attempts_alone
+        if event.attempts >= event.attempts_alone:
+            return True
+        if self._exit is None:
+            return False
         started, deadline = self._exit
         is_near = time.monotonic() >= started + (self.exit_deadline(deadline, started) - started) * _EXIT_SHARE_ALONE
         return is_near and event.attempts > 0 and event.attempts_alone == MAX_ATTEMPTS_ALONE

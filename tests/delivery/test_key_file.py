@@ -162,7 +162,7 @@ def test_refused_key_is_transient(status: int, path: Path) -> None:
     path.write_text("key-2")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(KeyRefusedError) as caught:
-        KeyRefusedError.raise_for(refusal(status), [subject])
+        KeyRefusedError.raise_for(refusal(status), subject)
     assert is_transient(caught.value)
     assert (str(path) in str(caught.value), "key-1" in str(caught.value)) == (True, False)
     assert subject.key == "key-2"
@@ -171,11 +171,11 @@ def test_refused_key_is_transient(status: int, path: Path) -> None:
 @pytest.mark.parametrize("status", [400, 404, 429, 500])
 def test_other_errors_say_nothing_of_the_key(status: int, path: Path) -> None:
     """Any other status is left to whoever judges it."""
-    KeyRefusedError.raise_for(refusal(status), [KeyFile(str(path))])
+    KeyRefusedError.raise_for(refusal(status), KeyFile(str(path)))
 
 
 def test_refusal_without_a_key_file() -> None:
     """A refused key from a variable is refused for good: nobody will change it in this process."""
     error = refusal(401)
-    KeyRefusedError.raise_for(error, [])
+    KeyRefusedError.raise_for(error, "key")
     assert not is_transient(error)

@@ -35,7 +35,7 @@ from openlineage_pod.delivery.transports.answer import Answer, AnswerError
 from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT, without_credentials
 from openlineage_pod.delivery.transports.composite import CompositeLeg
 from openlineage_pod.delivery.transports.exchange import UnreachableError
-from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
+from openlineage_pod.delivery.transports.key_file import KeyRefusedError
 from openlineage_pod.delivery.transports.leg import Leg, OwnLeg, QueuedLeg, TransformLeg
 from openlineage_pod.delivery.transports.session import BoundedSession
 from openlineage_pod.events.secrets import SECRETS
@@ -115,18 +115,12 @@ class _HttpLeg(Leg):
         if seconds is not None:
             self._session.limit(seconds)
 
-    @property
-    def keys(self) -> list[KeyFile]:
-        """The file that holds its API key, if there is one."""
-        file = getattr(self.inner.config.auth, "file", None)
-        return [file] if isinstance(file, KeyFile) else []
-
     def emit(self, event: Any) -> Any:
         """Deliver one event or raise."""
         try:
             return super().emit(event)
         except Exception as error:
-            KeyRefusedError.raise_for(error, self.keys)
+            KeyRefusedError.raise_for(error, getattr(self.inner.config.auth, "file", None))
             raise
 
     def close(self, _timeout: float = -1) -> bool:

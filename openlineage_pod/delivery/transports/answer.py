@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from openlineage_pod._redaction.names import compiled
@@ -19,13 +19,14 @@ __all__ = [
     "RedirectError",
     "Sent",
     "check_answer",
-    "check_redirect",
     "status_of",
 ]
 
 MAX_ANSWER_BYTES = 64 * 1024
 """What is read of an answer."""
 _PROXY_REFUSES = 407
+# After 301, 302 and 303 a POST is repeated as a GET, whose success would pass for a delivery.
+_KEEP_METHOD = (307, 308)
 _TITLE = r"(?is)<title[^>]*>\s*([^<\r\n]{1,120})"
 
 
@@ -86,7 +87,7 @@ class PageError(Exception):
 
 
 class RedirectError(Exception):
-    """The backend redirects to another URL and keeps the method: `requests` follows it."""
+    """The backend redirects to another URL of the same host and keeps the method: `requests` follows it."""
 
 
 def check_answer(answer: Answer, sent: Sent) -> None:
@@ -95,13 +96,14 @@ def check_answer(answer: Answer, sent: Sent) -> None:
     A body decides, not its type: frameworks give an empty answer, or the text OK, the type `text/html` by default.
 
     Raises:
+        RedirectError: The answer leads to another URL of the same host, with the same method.
         AnswerError: The status is another one.
         PageError: The body is a web page, as of a proxy that wants a login.
 
     """
     status = answer.status_code
     if 300 <= status < 400:  # noqa: PLR2004
-        raise AnswerError(_describe_redirect(answer, sent), answer)
+        _raise_redirect(answer, sent)
     if not 200 <= status < 300:  # noqa: PLR2004
         message = f"{status} {answer.reason} for url: {sent.shown}"
         raise AnswerError(f"{message}{_HINTS.get(status, _no_hint)(sent)}", answer, has_user=sent.has_user)
@@ -114,23 +116,6 @@ def check_answer(answer: Answer, sent: Sent) -> None:
         )
 
 
-def check_redirect(answer: Answer, sent: Sent) -> str:
-    """Return the URL that an answer redirects to with the same method, on the same host; empty if it does not.
-
-    Raises:
-        AnswerError: It redirects to another host, which may not be the backend at all: nothing is sent there.
-
-    """
-    location = answer.headers.get("Location")
-    if answer.status_code not in (307, 308) or not location:
-        return ""
-    target = urljoin(sent.url, location)
-    hosts = [urlsplit(url).hostname for url in (sent.url, target)]
-    if hosts[0] != hosts[1]:
-        raise AnswerError(_describe_redirect(answer, sent), answer)
-    return target
-
-
 def status_of(error: BaseException | None) -> int | None:
     """Return the HTTP status of the answer that an error carries, or None."""
     # `is not None`: a requests.Response with an error status is falsy.
@@ -139,14 +124,18 @@ def status_of(error: BaseException | None) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def _describe_redirect(answer: Answer, sent: Sent) -> str:
+def _raise_redirect(answer: Answer, sent: Sent) -> NoReturn:
+    """Raise for a redirect. Another host may not be the backend at all: nothing is sent there."""
+    message = f"{answer.status_code} for url: {sent.shown}"
     location = answer.headers.get("Location")
     if not location:
-        return f"{answer.status_code} for url: {sent.shown}, a redirect to nowhere"
-    target = without_credentials(urljoin(sent.url, location))
-    hosts = [urlsplit(url).hostname for url in (sent.url, target)]
-    where = f"the other host {hosts[1]}: {target}" if hosts[0] != hosts[1] else target
-    return f"{answer.status_code} for url: {sent.shown}, which redirects to {where}; set OPENLINEAGE_URL to it"
+        raise AnswerError(f"{message}, a redirect to nowhere", answer)
+    target = urljoin(sent.url, location)
+    before, after = (urlsplit(url).hostname for url in (sent.url, target))
+    if before == after and answer.status_code in _KEEP_METHOD:
+        raise RedirectError
+    where = f"{f'the other host {after}: ' if before != after else ''}{without_credentials(target)}"
+    raise AnswerError(f"{message}, which redirects to {where}; set OPENLINEAGE_URL to it", answer)
 
 
 def _is_page(answer: Answer) -> bool:

@@ -46,7 +46,8 @@ _read_yaml: Any = vars(upstream)["yaml"].safe_load
 _MAX_UNCONFIRMED = 1000
 _ASYNC_HTTP = (
     "async_http",
-    *(f"openlineage.client.transport.{module}AsyncHttpTransport" for module in ("", "async_http.")),
+    "openlineage.client.transport.AsyncHttpTransport",
+    "openlineage.client.transport.async_http.AsyncHttpTransport",
 )
 _MAX_CONFIG_BYTES = 1024 * 1024
 # The public name: it also stands in the configuration files of users.

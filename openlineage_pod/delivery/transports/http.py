@@ -29,7 +29,6 @@ from openlineage_pod.delivery.transports.answer import (
     RedirectError,
     Sent,
     check_answer,
-    check_redirect,
 )
 from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT, without_credentials
 from openlineage_pod.delivery.transports.exchange import (
@@ -124,7 +123,7 @@ class DirectHttpTransport:
                 self._replace(self._connected(may_be_plain=False))
                 self._way.post(document.body, key)
         except Exception as error:
-            KeyRefusedError.raise_for(error, [self._key] if isinstance(self._key, KeyFile) else [])
+            KeyRefusedError.raise_for(error, self._key)
             raise
 
     def clone(self) -> DirectHttpTransport:
@@ -229,7 +228,7 @@ class _Connection:
 
         Raises:
             AnswerError, PageError: The backend did not accept it.
-            RedirectError: The backend redirects to another URL and keeps the method.
+            RedirectError: The backend redirects to another URL of the same host, and keeps the method.
             UnreachableError: The backend could not be reached, or its answer broke off.
 
         """
@@ -247,10 +246,7 @@ class _Connection:
             raise
         finally:
             exchange.phase = ""
-        sent = Sent(self._url, authorization)
-        if check_redirect(answer, sent):
-            raise RedirectError
-        check_answer(answer, sent)
+        check_answer(answer, Sent(self._url, authorization))
 
     def _answer(self, exchange: Exchange, body: bytes, headers: Mapping[str, str]) -> Answer:
         connection = self._connection

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.transports.address import clean_key
 from openlineage_pod.delivery.transports.answer import status_of
 from openlineage_pod.events.regular_file import read_regular
 from openlineage_pod.events.secrets import SECRETS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = ["KeyFile", "KeyRefusedError"]
 
@@ -68,13 +64,9 @@ class KeyFile:
 class KeyRefusedError(Exception):
     """401 or 403 for a key from a file: transient, because whoever rotates keys will write the right one."""
 
-    def __init__(self, error: Exception, keys: Iterable[KeyFile]) -> None:
-        super().__init__(f"{error} ({', '.join(key.whereabouts for key in keys)})")
-
-    @staticmethod
-    def raise_for(error: Exception, keys: list[KeyFile]) -> None:
-        """Raise if `error` is a 401 or 403 for one of the `keys`, and have them read again."""
-        if keys and status_of(error) in (401, 403) and not getattr(error, "has_user", False):
-            for key in keys:
-                key.forget()
-            raise KeyRefusedError(error, keys) from error
+    @classmethod
+    def raise_for(cls, error: Exception, key: object) -> None:
+        """Raise if `error` is a 401 or 403 for a key from a file, and have the file read again."""
+        if isinstance(key, KeyFile) and status_of(error) in (401, 403) and not getattr(error, "has_user", False):
+            key.forget()
+            raise cls(f"{error} ({key.whereabouts})") from error

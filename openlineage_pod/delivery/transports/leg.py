@@ -171,5 +171,5 @@ def _call(method: Callable[..., Any], seconds: float | None) -> Any:
     except TypeError:
         return method()
     except ValueError:
-        """One of C code, which does not tell what it takes."""
+        pass  # one of C code, which does not tell what it takes
     return method(seconds)
