@@ -8,7 +8,7 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from openlineage_pod._threads import Empty, SimpleQueue, allocate_lock
+from openlineage_pod._threads import Empty, ReentrantLock, SimpleQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,8 @@ class RunQueue:
         self.on_put: Callable[[], None] = lambda: None
         # Run id -> its events, in order.
         self._events: dict[str, list[Event]] = {}
-        self._queueing = allocate_lock()
+        # Reentrant: a signal handler or a finaliser that closes the delivery may interrupt its holder.
+        self._queueing = ReentrantLock()
         # A heap by the number of a run's next event, so that a parent's end comes after those of its children; and one
         # item for each of its entries, for which the workers wait.
         self._ready: list[tuple[float, str]] = []

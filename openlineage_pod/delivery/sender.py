@@ -121,7 +121,7 @@ class Sender:
     def connect_drainer(self) -> Transport | None:
         """Return a transport for the thread that drains the spool, or None if none is configured."""
         # A connection of its own: transports other than HTTP are not known to be thread-safe.
-        return self.transport and (self.transport.clone() or self._connect(self._settings.environ) or self.transport)
+        return self.transport and (self.transport.clone() or self._connect(self._settings.environ))
 
     def disconnect(self, transport: Transport) -> None:
         """Close a transport, which delivers nothing any more."""

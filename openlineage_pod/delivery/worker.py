@@ -195,11 +195,14 @@ class Workers:
         if spool is None or self._sender.transport is None:
             return
         with guarded("drain the spool"), spool.left_behind() as entries:
-            transport, is_over = self._sender.connect_drainer(), lambda: self._is_closed
-            if transport is not None:
-                last_resort = self._settings.last_resort
-                emit = partial(emit_for_sure, transport)
-                drain(spool, entries or [], emit, self._secrets, is_over, last_resort=last_resort)
+            transport = self._sender.connect_drainer() if entries else None
+            if not entries or transport is None:
+                return
+            emit, is_over = partial(emit_for_sure, transport), lambda: self._is_closed
+            try:
+                drain(spool, entries, emit, self._secrets, is_over, last_resort=self._settings.last_resort)
+            finally:
+                transport.close()
 
 
 class _Worker:

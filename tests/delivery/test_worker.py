@@ -15,12 +15,14 @@ import pytest
 from openlineage_pod import DeliveryReport
 from openlineage_pod.delivery import keeper, prepare, worker
 from openlineage_pod.delivery.delivery import Delivery
+from openlineage_pod.delivery.ledger import Event
+from openlineage_pod.delivery.run_queue import RunQueue
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.events.document import Document, Draft, to_document
 from openlineage_pod.settings import ConfigurationError, Settings
 from tests.support.events import SEEN_EVENTS, draft
 from tests.support.harness import stamped_event
-from tests.support.waiting import at_most, wait_until
+from tests.support.waiting import HANGS, at_most, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +53,15 @@ class Backend:
         self.documents.append(document.fields)
 
 
+class ClosedBackend(Backend):
+    """A backend that knows whether its connection was closed."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 def delivery(backend: Backend | None, **settings: Any) -> Delivery:
     """Return a delivery to `backend` with these settings."""
     return Delivery(Settings(environ={}, **settings), connect=lambda _environ: backend)
@@ -70,6 +81,23 @@ def test_in_order() -> None:
         subject.submit(draft(number))
     assert subject.flush(10) == DeliveryReport(delivered=100)
     assert [document["job"]["name"] for document in backend.documents] == [f"job_{number}" for number in range(100)]
+
+
+def test_an_interrupt_of_the_queue() -> None:
+    """A signal handler or a finaliser that closes the delivery may interrupt the very thread that queues a run."""
+    queue = RunQueue()
+
+    class Interrupted(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            queue.wake(1)
+            return 0
+
+    thread = threading.Thread(target=lambda: queue.put(Event(1, Interrupted("run"))), daemon=True)
+    thread.start()
+    wait_until(lambda: not thread.is_alive(), "the run is queued")
+    assert (queue.ready, queue.take(0), queue.take(0)) == (1, "run", "")
 
 
 def test_submit_does_not_wait() -> None:
@@ -661,6 +689,25 @@ def test_drains_what_was_left_behind(tmp_path: Path) -> None:
     assert subject.close() == DeliveryReport(delivered=1)
     for number in (1, 2):
         assert [step for job, step in backend.accepted if job == f"job_{number}"] == STEPS
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_connection_for_what_was_left_behind(left: int, tmp_path: Path) -> None:
+    """A further connection is made only where something was left in the spool, and is closed afterwards."""
+    leave_behind(tmp_path, *(draft(1) for _ in range(left)))
+    backends: list[ClosedBackend] = []
+
+    def connect(_environ: Mapping[str, str]) -> Backend:
+        backends.append(ClosedBackend())
+        return backends[-1]
+
+    subject = Delivery(Settings(environ={}, spool_dir=str(tmp_path)), connect)
+    subject.submit(draft(2))
+    for thread in threading.enumerate():
+        if thread.name == "openlineage-pod-drain":
+            thread.join(HANGS)
+    assert subject.close() == DeliveryReport(delivered=1)
+    assert [backend.is_closed for backend in backends] == [False] + [True] * left
 
 
 def test_draining_leaves_what_fails(tmp_path: Path) -> None:
