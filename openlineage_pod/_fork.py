@@ -1,4 +1,4 @@
-"""Locks and forks: what a forked child needs anew, and the lock that keeps forks out of our imports.
+"""Locks, descriptors and forks: what a forked child needs anew, and what a job that becomes a daemon must not meet.
 
 A fork copies the memory of the process with one thread alone, so a lock that another thread holds stays locked for ever
 in the child.
@@ -15,10 +15,12 @@ from openlineage_pod._threads import ReentrantLock, late_imports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["RemadeLock", "importing"]
+__all__ = ["RemadeLock", "importing", "out_of_the_way"]
 
 # A fork does not wait longer for an import of ours: that may hang.
 _MAX_IMPORT = 10.0
+# Our descriptors have the last numbers that the process may have, or these: `select` takes none above 1023.
+_MAX_DESCRIPTOR, _ROOM = 1024, 32
 
 
 class RemadeLock(ReentrantLock):
@@ -52,6 +54,22 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     with suppress(RuntimeError):  # the wait in _before_fork timed out: an import hangs, and the fork had to go on
         _import_lock.release()
+
+
+def out_of_the_way(descriptor: int) -> int:
+    """Return a descriptor that is to stay open with a high number, and close the one with a low number.
+
+    A job that closes all descriptors, as a daemon does, opens others under the lowest numbers. What we still write to,
+    or close, would be a file of the job's.
+    """
+    import fcntl  # deferred: the job's first line does not wait for it
+
+    try:
+        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(os.sysconf("SC_OPEN_MAX"), _MAX_DESCRIPTOR) - _ROOM)
+    except (OSError, ValueError):  # there is none left
+        return descriptor
+    os.close(descriptor)
+    return high
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

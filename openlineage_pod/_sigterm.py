@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from openlineage_pod._fork import out_of_the_way
 from openlineage_pod._guard import guarded
 from openlineage_pod._threads import Event, allocate_lock, get_ident, is_main_thread, read, sleep, start_thread
 
@@ -119,7 +121,8 @@ class _Watch:
             if before not in (self._pipe[1], -1):
                 signal.set_wakeup_fd(before)
             for end in self._pipe:
-                os.close(end)
+                with suppress(OSError):  # the job has closed it
+                    os.close(end)
 
     def _listen(self) -> None:
         """Let the interpreter write the numbers of signals to the pipe of the listening thread, which is started once.
@@ -139,7 +142,7 @@ class _Watch:
             signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
 
     def _start_listening(self) -> tuple[int, int]:
-        reading, writing = os.pipe()
+        reading, writing = map(out_of_the_way, os.pipe())
         try:
             os.set_blocking(writing, False)
             start_thread(lambda: self._report_when_late(reading), "sigterm")

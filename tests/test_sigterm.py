@@ -444,3 +444,21 @@ def test_subprocess_of_the_job(program: Callable[[str], Program]) -> None:
 def test_thread_does_not_keep_the_process(program: Callable[[str], Program]) -> None:
     """Watching does not hold up the end of a process that nobody terminates."""
     assert program("watch_sigterm(report, 20)\nsay('end')\n").end() == (0, "end\n", "")
+
+
+def test_descriptors_that_the_job_closed(program: Callable[[str], Program]) -> None:
+    """A job that closes all descriptors keeps the files that it opens then: no signal writes, and no fork closes."""
+    job = program(
+        """
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        watch_sigterm(report, 20)
+        os.closerange(3, 256)
+        own = [os.memfd_create("own") for _ in range(9)]
+        os.kill(os.getpid(), signal.SIGUSR1)
+        if (pid := os.fork()) == 0:
+            say(f"child: {[os.fstat(each).st_size for each in own]}")
+            os._exit(0)
+        os.waitpid(pid, 0)
+        """
+    )
+    assert job.end() == (0, f"child: {[0] * 9}\n", "")

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from openlineage_pod._fork import out_of_the_way
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.entry import FORMAT, FORMAT_SUFFIX, format_of
 from openlineage_pod.delivery.spool_files import shown
@@ -47,21 +48,14 @@ class Owners:
         self._has_told = False
         self.own = f"{new_uuid7()}{FORMAT_SUFFIX}"
         # Held, not to be closed, for the life of this process: nobody else may take its events for left behind.
-        self._lock = temporary.create(self.own)
+        self._lock = out_of_the_way(temporary.create(self.own))
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._status = os.fstat(self._lock)
         temporary.move(self.own, folder)
 
     def abandon(self) -> None:
         """Let go of the lock in a forked child: it is the parent's, and must end with the parent."""
-        if self._has_lock():
+        with suppress(OSError):  # a job that becomes a daemon has closed it
             os.close(self._lock)
-
-    def _has_lock(self) -> bool:
-        """Return whether the descriptor is still ours: a job that becomes a daemon closes all, and opens others."""
-        with suppress(OSError):
-            return os.path.samestat(self._status, os.fstat(self._lock))
-        return False
 
     def release(self) -> None:
         """Say that this process has ended: what it leaves is for others."""
@@ -71,8 +65,7 @@ class Owners:
     def say(self, what: bytes) -> None:
         """Tell the other owners `HANDED_OVER` or `RELAYS`."""
         with suppress(OSError):
-            if self._has_lock():
-                os.pwrite(self._lock, what, 0)
+            os.pwrite(self._lock, what, 0)
 
     def said(self, owner: str) -> bytes:
         """Return what an owner has told the others, empty if nothing."""

@@ -7,14 +7,16 @@ import ssl
 import threading
 import time
 from contextlib import closing, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 
 from openlineage_pod.delivery.retry import is_transient
+from openlineage_pod.delivery.transports import exchange as exchange_module
 from openlineage_pod.delivery.transports.answer import AnswerError
-from openlineage_pod.delivery.transports.exchange import Exchange, UnreachableError, open_socket
+from openlineage_pod.delivery.transports.exchange import Exchange, UnreachableError, bounded_response, open_socket
 from openlineage_pod.delivery.transports.http import DirectHttpTransport
 from openlineage_pod.events.document import Document, to_document
 from tests.support.events import draft
@@ -216,6 +218,44 @@ def test_address_that_swallows_packets(addresses: Callable[..., None]) -> None:
         assert exchange.phase == "connecting to marquez:5000"
         for one in waiting:
             one.close()
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time that an exchange sees, in a list."""
+    seen = [0.0]
+    monkeypatch.setattr(exchange_module, "time", SimpleNamespace(monotonic=lambda: seen[0]))
+    return seen
+
+
+def test_answer_after_the_deadline(now: list[float]) -> None:
+    """A request whose time is over ends, even if each byte of the answer comes at once."""
+    exchange = Exchange(10)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, bounded_response(exchange, ours) as answer:
+        theirs.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        now[0] += 11
+        with pytest.raises(TimeoutError):
+            answer.begin()
+
+
+def test_time_before_the_connection_counts(now: list[float]) -> None:
+    """A request that is redirected to another port has no more time there than what is left of its own."""
+    exchange = Exchange(10)
+    now[0] += 4
+    with closing(Server(hang)) as server:
+        host, _, port = server.address.partition(":")
+        open_socket(host, int(port), exchange).close()
+    assert exchange.remaining == pytest.approx(6)
+
+
+def test_descriptor_of_a_connection() -> None:
+    """A job that closes all descriptors, and opens others, does not get the number of a connection."""
+    with closing(Server(hang)) as server:
+        host, _, port = server.address.partition(":")
+        with closing(open_socket(host, int(port), Exchange(2))) as connection:
+            assert connection.fileno() > 256
+            assert not connection.get_inheritable()
 
 
 def test_time_of_the_resolver_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -467,12 +467,13 @@ def test_abandoned_after_a_fork(directory: Path) -> None:
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("limit", [256, 4096])
 @pytest.mark.parametrize("say", ["spool.hand_over()", "spool.relay_only()", "spool.abandon()"])
-def test_descriptors_that_the_job_closed(say: str, directory: Path) -> None:
+def test_descriptors_that_the_job_closed(say: str, limit: int, directory: Path) -> None:
     """A job that closes all descriptors, and opens a file of its own under the number of ours, keeps that file."""
     own = directory.parent / "own"
     source = (
-        "import os\nos.closerange(3, 256)\n"
+        f"import os\nos.closerange(3, {limit})\n"
         f"own = [open({str(own)!r}, 'w') for _ in range(9)][-1]\n{say}\nown.write('text')\nown.close()"
     )
     with another_process(directory, then=source):

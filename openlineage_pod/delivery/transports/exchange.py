@@ -10,11 +10,13 @@ import http.client
 import io
 import socket
 import time
+from contextlib import suppress
 from typing import Any
+
+from openlineage_pod._fork import out_of_the_way
 
 __all__ = ["Exchange", "UnreachableError", "bounded_response", "host_and_port", "open_socket", "unreachable"]
 
-_MIN_WAIT = 0.001
 # Seconds after which a wait for an answer looks again whether its time has become shorter.
 _LOOK_AGAIN = 0.1
 # The first bytes of a TLS alert: what a server that speaks TLS answers to plain HTTP.
@@ -52,10 +54,21 @@ class Exchange:
         """Let it wait at most so long from now on; another thread may call this."""
         self._timeout = min(self._timeout, time.monotonic() - self._began + seconds)
 
+    def extend(self, seconds: float) -> None:
+        """Let the time end later."""
+        self._began += seconds
+
     @property
     def remaining(self) -> float:
-        """Seconds until the deadline; never 0, which would make a socket non-blocking."""
-        return max(_MIN_WAIT, self._began + self._timeout - time.monotonic())
+        """Seconds until the deadline, more than 0.
+
+        Raises:
+            TimeoutError: It has passed.
+
+        """
+        if (seconds := self._began + self._timeout - time.monotonic()) <= 0:
+            raise TimeoutError("timed out")
+        return seconds
 
     @property
     def reason_of_timeout(self) -> str:
@@ -72,23 +85,25 @@ def host_and_port(host: str, port: int | None) -> str:
 def open_socket(host: str, port: int, exchange: Exchange, what: str = "") -> socket.socket:
     """Return a connected socket, within the time of the exchange.
 
-    The time begins after the name is resolved, because nothing can interrupt that. Several addresses share it equally,
-    so that one that swallows packets leaves time for the next. `what`: stands before the host in messages.
+    The time for resolving the name does not count, because nothing can interrupt that. Several addresses share the rest
+    equally, so that one that swallows packets leaves time for the next. `what`: stands before the host in messages.
 
     Raises:
         OSError: The name is not known, or no address can be connected to.
 
     """
     exchange.phase = f"resolving {what}{host}"
+    began = time.monotonic()
     try:
         addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # a label is empty or too long
         raise OSError("it is not a valid host name") from error
-    exchange.renew()
+    exchange.extend(time.monotonic() - began)
     exchange.phase = f"connecting to {what}{host_and_port(host.strip('[]'), port)}"
     failure = OSError("it has no address")
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        connection = socket.socket(family, kind, protocol)
+        descriptor = out_of_the_way(socket.socket(family, kind, protocol).detach())
+        connection = socket.socket(family, kind, protocol, descriptor)
         try:
             connection.settimeout(exchange.remaining / (len(addresses) - number))
             connection.connect(address)
@@ -130,13 +145,9 @@ class _SocketReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         """Read what is there, or wait for it until the deadline."""
         while True:
-            remaining = self._exchange.remaining
-            self._socket.settimeout(min(remaining, _LOOK_AGAIN))
-            try:
+            self._socket.settimeout(min(self._exchange.remaining, _LOOK_AGAIN))
+            with suppress(TimeoutError):
                 return self._socket.recv_into(buffer)
-            except TimeoutError:
-                if remaining <= _LOOK_AGAIN:
-                    raise
 
     def close(self) -> None:
         """Let go of the socket, which the connection keeps open."""
