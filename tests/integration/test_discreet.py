@@ -111,7 +111,7 @@ def test_a_malformed_url_does_not_show_its_password(url: str, password: str, job
     """Whatever is wrong with a URL that has a password, the warning shows no part of the password."""
     finished = jobs.run(JOB, {"OPENLINEAGE_URL": url.format(password), "OPENLINEAGE_POD_FLUSH_TIMEOUT": "1"})
     assert finished.returncode == 0
-    assert len(finished.log) >= 2
+    assert finished.log
     assert "hun" not in finished.stderr
     assert "ter2" not in finished.stderr
 
