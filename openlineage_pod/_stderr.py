@@ -8,11 +8,15 @@ import select
 import sys
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from openlineage_pod._fork import RemadeLock
 from openlineage_pod._threads import poll, write
 
-__all__ = ["BoundedHandler", "reaches_console", "write_stderr"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BoundedHandler", "handlers_of", "reaches_console", "write_stderr"]
 
 # One text at a time.
 _writing = RemadeLock()
@@ -63,7 +67,7 @@ class BoundedHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        if self._is_shown_by_others():
+        if not self.shows:
             return
         line = f"{self.format(record)}\n"
         if sys.stderr is not None and sys.stderr is not sys.__stderr__:
@@ -75,29 +79,27 @@ class BoundedHandler(logging.Handler):
     @property
     def shows(self) -> bool:
         """Whether this handler writes the records that it gets."""
-        return not self._is_shown_by_others()
+        return all(handler is self for handler in _handlers(self._logger))
 
-    def _is_shown_by_others(self) -> bool:
-        logger: logging.Logger | None = self._logger
-        while logger is not None:
-            if any(handler is not self for handler in logger.handlers):
-                return True
-            logger = logger.parent if logger.propagate else None
-        return False
+
+def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
+    at: logging.Logger | None = logger
+    while at is not None:
+        yield from at.handlers
+        at = at.parent if at.propagate else None
+
+
+def handlers_of(logger: logging.Logger, level: int) -> list[logging.Handler]:
+    """Return the handlers that get what is logged at this level."""
+    if not logger.isEnabledFor(level):
+        return []
+    handlers: list[logging.Handler | None] = [*_handlers(logger)] or [logging.lastResort]
+    return [handler for handler in handlers if handler is not None and handler.level <= level]
 
 
 def reaches_console(logger: logging.Logger, level: int) -> bool:
     """Return whether a handler writes what is logged at this level to stderr or stdout, as far as one can know."""
-    if logger.disabled or not logger.isEnabledFor(level):
-        return False
-    handlers: list[logging.Handler] = []
-    at: logging.Logger | None = logger
-    while at is not None:
-        handlers += at.handlers
-        at = at.parent if at.propagate else None
-    if not handlers and logging.lastResort is not None:
-        handlers.append(logging.lastResort)
-    return any(handler.level <= level and _is_console(handler) for handler in handlers)
+    return any(map(_is_console, handlers_of(logger, level)))
 
 
 def _is_console(handler: logging.Handler) -> bool:

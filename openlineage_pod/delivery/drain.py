@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT, print_event
@@ -54,7 +54,7 @@ def drain(
         may_be_overtaken: whether the terminal event of a run may go before this one, which failed.
 
     """
-    drainer = _Drainer(spool, secrets, emit, emit_once or emit, last_resort=last_resort)
+    drainer = _Drainer(spool, secrets, emit, emit_once or emit, last_resort)
     ends = {entry.run_id: entry for entry in entries if entry.is_end}
     failure: BaseException | None = None
     done: set[str] = set()  # also the runs that are left for the next time
@@ -73,57 +73,48 @@ def drain(
     return failure
 
 
-class _Drainer:
-    def __init__(
-        self,
-        spool: Spool,
-        secrets: Secrets,
-        emit: Callable[[Document], None],
-        emit_once: Callable[[Document], None],
-        *,
-        last_resort: bool,
-    ) -> None:
-        self._spool = spool
-        self._secrets = secrets
-        self._emit = emit
-        self._emit_once = emit_once
-        self._last_resort = last_resort
+class _Drainer(NamedTuple):
+    spool: Spool
+    secrets: Secrets
+    emit: Callable[[Document], None]
+    emit_once: Callable[[Document], None]
+    last_resort: bool
 
     def deliver(self, entry: Entry) -> BaseException | None:
         """Deliver an entry, or set it aside; return the failure if it may be delivered later."""
-        document = self._spool.read(entry)
+        document = self.spool.read(entry)
         if document is None:
             return None
         try:
-            self._emit(document)
+            self.emit(document)
         except Exception as error:
             if is_transient(error) or is_key_refused(error):
                 return error
-            reason = describe(error, self._secrets)
+            reason = describe(error, self.secrets)
             logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)
-            if not self._spool.reject(entry, document, reason) and self._last_resort:
+            if not self.spool.reject(entry, document, reason) and self.last_resort:
                 self._print(entry, document)
         else:
-            self._spool.resolve(entry)
+            self.spool.resolve(entry)
             if entry.is_end:
-                self._spool.rejected.supersede_start(entry.run_id)
+                self.spool.rejected.supersede_start(entry.run_id)
         return None
 
     def overtake(self, entry: Entry, end: Entry) -> bool:
         """Deliver the terminal event of a run without an entry before it; return whether the backend accepts it."""
-        document = self._spool.read(end)
+        document = self.spool.read(end)
         if document is None:
             return False
         try:
-            self._emit_once(document)  # during an outage, the START goes first when it is over
+            self.emit_once(document)  # during an outage, the START goes first when it is over
         except Exception:
             return False  # with another entry that fails, it comes again
         logger.info("the START event of run %s is superseded: its end was delivered without it", entry.run_id)
-        self._spool.supersede(entry)
-        self._spool.resolve(end)
+        self.spool.supersede(entry)
+        self.spool.resolve(end)
         return True
 
     def _print(self, entry: Entry, document: Document) -> None:
         """Print a refused event that cannot be set aside: in new/ it would be sent again and again."""
         if print_event(document, time.monotonic() + PRINT_TIMEOUT):
-            self._spool.resolve(entry)
+            self.spool.resolve(entry)

@@ -16,11 +16,12 @@ from openlineage.client import OpenLineageClient
 from openlineage.client.transport.http import HttpTransport
 
 from openlineage_pod.delivery.retry import is_transient
+from openlineage_pod.delivery.transports.address import check_url
 from openlineage_pod.delivery.transports.answer import AnswerError, PageError, status_of
 from openlineage_pod.delivery.transports.base import describe
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.delivery.transports.exchange import UnreachableError
-from openlineage_pod.delivery.transports.http import DirectHttpTransport, check_url, is_plain
+from openlineage_pod.delivery.transports.http import DirectHttpTransport, is_plain
 from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.delivery.transports.typed_event import to_run_event
 from openlineage_pod.events.document import Document, to_document

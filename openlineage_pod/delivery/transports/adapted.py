@@ -29,7 +29,7 @@ from openlineage.client.transport.http import ApiKeyTokenProvider, HttpTransport
 from openlineage.client.transport.kafka import KafkaTransport
 from openlineage.client.transport.transform import TransformTransport
 
-from openlineage_pod._stderr import write_stderr
+from openlineage_pod._stderr import handlers_of, write_stderr
 from openlineage_pod.delivery.transports.address import base_url, check_url, key_of
 from openlineage_pod.delivery.transports.answer import Answer, AnswerError
 from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT, without_credentials
@@ -220,25 +220,11 @@ class _ConsoleLeg(Leg):
 
     def emit(self, event: Any) -> None:
         """Print one event or raise."""
-        if _is_shown(log):
+        if any(type(handler) is not logging.NullHandler for handler in handlers_of(log, logging.INFO)):
             self.inner.emit(event)
         # Raised errors are retried: a full pipe may be read later.
         elif not write_stderr(f"{Serde.to_json(event)}\n", time.monotonic() + _CONSOLE_WRITE_TIMEOUT):
             raise OSError("stderr cannot be written to")
-
-
-def _is_shown(log: logging.Logger) -> bool:
-    """Return whether the job's logging configuration shows an INFO record of `log` anywhere."""
-    if log.disabled or not log.isEnabledFor(logging.INFO):
-        return False
-    logger: logging.Logger | None = log
-    while logger is not None:
-        if any(
-            handler.level <= logging.INFO and type(handler) is not logging.NullHandler for handler in logger.handlers
-        ):
-            return True
-        logger = logger.parent if logger.propagate else None
-    return False
 
 
 class _CloudLeg(Leg):

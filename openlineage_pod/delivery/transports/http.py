@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from openlineage_pod.delivery.transports.session import Session
     from openlineage_pod.events.document import Document
 
-__all__ = ["DirectHttpTransport", "check_url", "is_plain", "way_to"]
+__all__ = ["DirectHttpTransport", "is_plain", "way_to"]
 
 # A URL that is sent as it stands. `requests` knows how to encode others, and what to do with credentials.
 _PLAIN_URL = re.compile(r"(?i:https?)://[\w.-]+(:\d+)?/(?!/)[\w./~+=&?,:;-]*", re.ASCII)

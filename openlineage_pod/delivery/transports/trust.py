@@ -20,10 +20,10 @@ def further_authorities() -> dict[str, str]:
     Images of companies often set only these. `requests` does not read them; here they add to the public authorities,
     unless one of the variables of `requests` is set.
     """
+    if ca_bundle() is not None:
+        return {}
     places = {
         "cafile": os.environ.get(environment.SSL_CERT_FILE),
         "capath": os.environ.get(environment.SSL_CERT_DIR),
     }
-    if ca_bundle() is not None:
-        return {}
     return {kind: place for kind, place in places.items() if place and os.path.exists(place)}
