@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return relay(options.directory, settings, _RELAY_STOP_SIGNALS)
         from openlineage_pod.recovery.replay import replay
 
-        return replay(options.paths, os.environ, dry_run=options.dry_run)
+        return replay(options.paths, settings.environ, dry_run=options.dry_run)
     except (ConfigurationError, OSError) as error:
         print(f"openlineage-pod: {_masked(str(error))}", file=sys.stderr)
         return 2
@@ -124,7 +124,10 @@ def _unrecognized(arguments: Sequence[str], parser: argparse.ArgumentParser) -> 
     known = [option for option in parser.format_help().replace(",", " ").split() if option.startswith("--")]
     name = arguments[0].partition("=")[0]
     similar = get_close_matches(name, known, 1) if name.startswith("-") else []
-    return f"unrecognized arguments: {' '.join(arguments)}{f'; did you mean {similar[0]}?' if similar else ''}"
+    hint = f"; did you mean {similar[0]}?" if similar else ""
+    if name in similar:
+        hint = f"; write {name} behind {parser.prog.split()[-1]}"
+    return f"unrecognized arguments: {' '.join(arguments)}{hint}"
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:

@@ -102,6 +102,7 @@ class Settings(NamedTuple):
         """Read the settings from `environ` (default: a snapshot of the process environment). Never raises."""
         complete = dict(os.environ if environ is None else environ)
         problems = _misspelled(complete)
+        problems += _without_quotes(complete)
         templates = unrendered(complete, _OPTIONS)
         problems += [f"{problem}; it is ignored" for problem in templates.values()]
         problems += unrendered(complete, (environment.INPUTS, environment.OUTPUTS)).values()
@@ -137,15 +138,35 @@ def _misspelled(environ: Mapping[str, str]) -> list[str]:
         for name in environ
         if _is_about_openlineage(name)
         and name not in environment.KNOWN
-        and not name.startswith(environment.CLIENT_PREFIX)
+        and not _is_of_client(name)
         and not _is_service_link(name)
     ]
     return [problem for name in sorted(suspects) if (problem := _hint(name))]
 
 
+def _without_quotes(environ: dict[str, str]) -> list[str]:
+    """Take the quotes off the values that have them, as `docker run --env-file` leaves them; one sentence for each.
+
+    The API key is read elsewhere, without them.
+    """
+    problems = []
+    for name in sorted(environment.KNOWN & environ.keys() - {environment.API_KEY}):
+        value = environ[name].strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            problems.append(f"{name}={quoted(value)} is read without the quotes around it; write it without")
+            environ[name] = value[1:-1]
+    return problems
+
+
 def _is_about_openlineage(name: str) -> bool:
     letters = name.upper().replace("_", "").replace("-", "")
     return "LINEAGE" in letters or "OPENLI" in letters
+
+
+def _is_of_client(name: str) -> bool:
+    """Return whether openlineage-python reads such a variable; `OPENLINEAGE__TRANSPORT_TYPE` is a misspelled one."""
+    prefix, separator, rest = name.partition(environment.CLIENT_PREFIX)
+    return bool(separator and not prefix and ("_" not in rest or "__" in rest))
 
 
 def _is_service_link(name: str) -> bool:

@@ -130,6 +130,8 @@ def test_names_that_are_fine(value: str) -> None:
         ("OPENLINEAGE_NAME_SPACE", "OPENLINEAGE_NAMESPACE"),
         ("OPENLINEAGE_DISABLE", "OPENLINEAGE_DISABLED"),
         ("OPENLINEAGE_TRANSPORT_TYPE", "OPENLINEAGE__TRANSPORT__TYPE"),
+        ("OPENLINEAGE__TRANSPORT_TYPE", "OPENLINEAGE__TRANSPORT__TYPE"),
+        ("OPENLINEAGE__TRANSPORT_URL", "OPENLINEAGE__TRANSPORT__URL"),
         ("OPENLINEAGE_TRANSPORT__URL", "OPENLINEAGE__TRANSPORT__URL"),
         ("OPENLINEAGE_SPOOL_DIR", "OPENLINEAGE_POD_SPOOL_DIR"),
         ("OPENLINEAGE_POD_API_KEY", "OPENLINEAGE_API_KEY"),
@@ -155,6 +157,8 @@ def test_unknown_variable_of_ours() -> None:
     [
         *sorted(environment.KNOWN - {environment.RUN_ID, *environment.OWN, environment.DISABLED}),
         "OPENLINEAGE__TRANSPORT__TYP",
+        "OPENLINEAGE__TRANSPORT",
+        "OPENLINEAGE__TRANSPORT__MAX_RETRIES",
         "OPENLINEAGE_SERVICE_HOST",
         "OPENLINEAGE_URL_SERVICE_PORT_HTTP",
         "OPENLINEAGE_PORT",
@@ -201,6 +205,24 @@ def test_template_that_was_not_rendered(variable: str, value: str) -> None:
     assert found.problems[0].startswith(f"{variable}=")
     assert "is a template that was not rendered" in found.problems[0]
     assert found._replace(environ={}, problems=()) == Settings(environ={})
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("variable", sorted(environment.KNOWN - {environment.API_KEY}))
+def test_quotes_around_a_value(variable: str, quote: str) -> None:
+    """Quotes that `docker run --env-file` leaves around a value are taken off it, with a problem that says so."""
+    found = Settings.from_env({variable: f" {quote}s3://u:hunter22@h/a{quote}"})
+    assert found.problems[0].startswith(f"{variable}=")
+    assert "is read without the quotes around it" in found.problems[0]
+    assert "hunter22" not in "".join(found.problems)
+    plain = Settings.from_env({variable: "s3://u:hunter22@h/a"})
+    assert found._replace(problems=found.problems[1:]) == plain
+
+
+@pytest.mark.parametrize("value", ["'", "'a", "a'b", "'a\"", '["a"]'])
+def test_quotes_that_are_part_of_a_value(value: str) -> None:
+    """A quote that does not stand at both ends belongs to the value."""
+    assert Settings.from_env({"OPENLINEAGE_NAMESPACE": value}).namespace == value
 
 
 def test_template_in_declared_datasets() -> None:

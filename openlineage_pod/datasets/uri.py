@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 EXAMPLES = '"postgres://warehouse:5432/crm.public.accounts", "s3://lake/accounts" or ("namespace", "name")'
+_FIRST_OPTION = r"\w{1,20}="
 _SCHEME = r"(?:[jJ][dD][bB][cC]:)?([A-Za-z][\w+.\-]*)(?::[\w.\-]+)*://"
 _ORACLE = r"(?i)(?:jdbc:)?oracle:(?:thin|oci8?|kprb):"
 _ORACLE_ADDRESS = r"(?:tcps?://|//)?(?P<hosts>(?:\[[^\]]*\]|[^/:()=\[\]]*)(?::[\d,]+|:[^/()=:]*,[^/()=]*)?)"
@@ -174,7 +175,7 @@ def read_oracle(uri: str) -> Parts | None:
     address = compiled(_ORACLE_ADDRESS).match(rest)
     if not separator or address is None or not address["hosts"] or rest[address.end() : address.end() + 1] not in ":/":
         raise NotUnderstoodError(
-            f"{found[0]}… cannot be read; give a URI such as oracle://host:1521/SERVICE.SCHEMA.TABLE"
+            f"{found[0]}... cannot be read; give a URI such as oracle://host:1521/SERVICE.SCHEMA.TABLE"
         )
     return Parts("oracle", user, address["hosts"], rest[address.end() + 1 :], bool(user))
 
@@ -193,8 +194,8 @@ def is_connection_string(text: str) -> bool:
 
 
 def shown(uri: str) -> str:
-    """Return a URI for a message; only its scheme if it may hold a credential."""
+    """Return a URI for a message; if it may hold a credential, only its scheme or the first word before a `=`."""
     if "@" in uri or "=" in uri or is_connection_string(uri):
-        found = compiled(_SCHEME).match(uri) or compiled(_ORACLE).match(uri)
-        return repr(f"{found[0]}…" if found else "…")
-    return repr(uri if len(uri) <= _MAX_SHOWN else f"{uri[:_MAX_SHOWN]}…")
+        found = compiled(_SCHEME).match(uri) or compiled(_ORACLE).match(uri) or compiled(_FIRST_OPTION).match(uri)
+        return repr(f"{found[0]}..." if found else "...")
+    return repr(uri if len(uri) <= _MAX_SHOWN else f"{uri[:_MAX_SHOWN]}...")

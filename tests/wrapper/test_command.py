@@ -134,6 +134,13 @@ def test_misspelled_option(arguments: list[str], meant: str, capsys: pytest.Capt
     assert error.endswith(f"did you mean {meant}")
 
 
+def test_option_before_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """An option in front of its command is refused with the place where it belongs."""
+    with pytest.raises(SystemExit):
+        main(["--summary", "run", "--", "true"])
+    assert capsys.readouterr().err.endswith("unrecognized arguments: --summary; write --summary behind run\n")
+
+
 @pytest.mark.parametrize(
     ("uri", "is_told"),
     [

@@ -39,7 +39,8 @@ def connect(environ: Mapping[str, str]) -> Transport | None:
     SECRETS.read(environ)
     names = (*environment.TRANSPORT, *(name for name in environ if name.startswith(environment.CLIENT_PREFIX)))
     if templates := unrendered(environ, names):
-        raise ConfigurationError(f"{'; '.join(templates.values())}. Example: OPENLINEAGE_URL=http://marquez:5000")
+        example = ". Example: OPENLINEAGE_URL=http://marquez:5000" if environment.URL in templates else ""
+        raise ConfigurationError(f"{'; '.join(templates.values())}{example}")
     try:
         try:
             return _transport(environ)
