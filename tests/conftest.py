@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -94,11 +95,16 @@ def _every_event_is_valid() -> Iterator[None]:
             assert not found, (found, event)
 
 
+# A proxy or authorities of the developer's own. Slow tests download, and need them.
+NETWORK = re.compile(r".*_proxy|(REQUESTS|CURL)_CA_BUNDLE|SSL_CERT_(FILE|DIR)|NETRC", re.IGNORECASE)
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the OpenLineage variables of the developer's own shell out of the tests."""
+def _clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the variables of the developer's own shell out of the tests."""
+    is_slow = request.node.get_closest_marker("slow") is not None
     for variable in list(os.environ):
-        if variable.startswith("OPENLINEAGE"):
+        if variable.startswith("OPENLINEAGE") or (NETWORK.fullmatch(variable) and not is_slow):
             monkeypatch.delenv(variable)
 
 

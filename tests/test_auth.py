@@ -14,13 +14,13 @@ from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import Document, to_document
 from tests.support.events import draft
 from tests.support.files import replace
-from tests.support.harness import Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from openlineage_pod.delivery.transports.base import Transport
+    from tests.support.harness import Receiver
 
     Connected = Callable[[Mapping[str, str]], Transport]
 
@@ -33,21 +33,6 @@ transport:
     path: {path}
 """
 EVENT = Document(to_document(draft(1)))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Receiver]:
-    """Run a backend."""
-    running = Receiver()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def receiver(server: Receiver) -> Receiver:
-    """Return the backend, which accepts everything."""
-    server.script()
-    return server
 
 
 @pytest.fixture

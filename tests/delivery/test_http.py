@@ -32,7 +32,7 @@ from tests.support.events import draft
 from tests.support.harness import Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from openlineage_pod.testing import Recorded
@@ -46,21 +46,6 @@ OF_THE_BODY = {"content-length"}
 OF_THE_SENDER = {"user-agent", "accept-encoding"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Receiver]:
-    """Run a backend."""
-    running = Receiver()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def receiver(server: Receiver) -> Receiver:
-    """Return the backend, which accepts everything."""
-    server.script()
-    return server
-
-
 @pytest.fixture(params=["http.client", "requests"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have every request leave through one of the two libraries, and return its name."""
@@ -71,12 +56,9 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(autouse=True)
 def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no configuration file or proxy of the developer's own be found."""
+    """Let no configuration file of the developer's own be found."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in [*os.environ]:
-        if name.lower().endswith("_proxy") or name.endswith("_CA_BUNDLE") or name == "NETRC":
-            monkeypatch.delenv(name)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 

@@ -76,6 +76,13 @@ class _Receiver(ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.stopped = threading.Event()
         self._connections: list[socket.socket] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    def _accept(self) -> None:
+        # `shutdown()` of the base class would end with the next poll: for a thousand tests that adds up.
+        while not self.stopped.is_set():
+            self.handle_request()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection, and remember it."""
@@ -85,9 +92,10 @@ class _Receiver(ThreadingHTTPServer):
 
     def stop(self) -> None:
         """Stop listening, and close all connections, as the end of a process would."""
-        self.shutdown()
-        self.server_close()
         self.stopped.set()
+        self.socket.shutdown(socket.SHUT_RDWR)  # ends the wait for the next connection
+        self._accepting.join()
+        self.server_close()
         for connection in self._connections:
             with suppress(OSError):  # it is closed
                 connection.shutdown(socket.SHUT_RDWR)
@@ -223,7 +231,6 @@ def main() -> None:
             receiver = _Receiver(*map(int, words[1:]))
             port = str(receiver.server_port)
             receivers[port] = receiver
-            threading.Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         else:
             port = words[1]
             receivers.pop(port).stop()
