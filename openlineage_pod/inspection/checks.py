@@ -29,6 +29,7 @@ __all__ = [
     "missing_in_facet",
     "more_links_than",
     "named_like_its_parent",
+    "nameless_datasets",
     "no_list",
     "no_orchestrator",
     "no_run_event",
@@ -42,6 +43,7 @@ __all__ = [
     "unread_type",
     "unreadable_time",
     "untyped_columns",
+    "versioned_producers",
     "without_data_source",
 ]
 
@@ -154,6 +156,13 @@ def odd_namespaces(event: Event) -> Iterator[str]:
             yield f"that of {value.get('name') or value.get('field')} is {namespace[:100]!r}"
 
 
+def nameless_datasets(event: Event) -> Iterator[str]:
+    """Yield each input and output without a name."""
+    for _, entry in _datasets(event):
+        if not str(entry.get("name") or "").strip():
+            yield f"one of namespace {entry.get('namespace')} has none"
+
+
 def blank_columns(event: Event) -> Iterator[str]:
     """Yield each column of a schema without a name."""
     yield from (f"{where} has no name" for where, field in _columns(event) if not str(field.get("name") or "").strip())
@@ -196,6 +205,13 @@ def no_orchestrator(event: Event) -> Iterator[str]:
         known
     ):
         yield f"it lacks the facet, and its producer is {event.get('producer')}"
+
+
+def versioned_producers(event: Event) -> Iterator[str]:
+    """Yield the producer of the event, or of its parent facet, if its path ends with a version."""
+    for producer in (event.get("producer"), _at(event, "run", "facets", "parent", "_producer")):
+        if re.fullmatch(VERSION, str(producer).rstrip("/").rpartition("/")[2]):
+            yield f"it is {producer}"
 
 
 def odd_version(event: Event) -> Iterator[str]:

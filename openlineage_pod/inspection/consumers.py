@@ -107,6 +107,12 @@ CONSUMERS: Mapping[str, Consumer] = {
                 checks.odd_namespaces,
             ),
             Rule(
+                "a dataset has a name",
+                "from then on it answers 500 to every list of namespaces and jobs, for everybody",
+                None,
+                checks.nameless_datasets,
+            ),
+            Rule(
                 "a column has a name",
                 "it answers 400 to COMPLETE, and the run has no datasets",
                 400,
@@ -140,6 +146,12 @@ CONSUMERS: Mapping[str, Consumer] = {
                 'it answers 500, "Unable to determine orchestrator"',
                 500,
                 checks.no_orchestrator,
+            ),
+            Rule(
+                "the last part of a producer's path is no version",
+                "each release of the producer moves all jobs to another platform",
+                None,
+                checks.versioned_producers,
             ),
             Rule(_TYPED, "releases before 2026 answer 500", 500, checks.untyped_columns),
         ),
