@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["Log", "UnreadableLogError", "open_log"]
 
 _ZSTD_MODULES = ("compression.zstd", "zstandard", "backports.zstd", "pyzstd")
-_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 # Below this share of control characters a file without a NUL is text.
 _MAX_CONTROLS = 0.02
 _CONTROLS = bytes(code for code in range(32) if code not in b"\a\b\t\n\v\f\r\x1b")
@@ -48,12 +54,15 @@ def open_log(path: str) -> Iterator[Log]:
     """
     with open(0 if path == "-" else path, "rb", closefd=path != "-") as raw:
         head = raw.peek(_HEAD)
-        content: IO[bytes] = raw
+        content: Any = raw
         for magic, opener in _COMPRESSIONS:
             if head.startswith(magic):
-                content = io.BufferedReader(cast("Any", opener(raw)))
+                # Not buffered once more: what stands in front of the damage would be lost with it.
+                content = opener(raw)
                 head = content.peek(_HEAD)
         encoding = next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), "")
+        if encoding[-2:] in ("16", "32") and b"\x00" not in head[4:]:
+            encoding = ""  # other bytes that begin so: a log may hold any
         with io.TextIOWrapper(content, encoding=encoding or "utf-8", errors="replace") as lines:
             yield Log(lines, is_text=bool(encoding) or _is_text(head))
 
@@ -82,9 +91,43 @@ def _zstd(raw: IO[bytes]) -> Any:
         except ImportError:
             continue
         if name == "zstandard":  # its open() stops behind the first frame
-            return module.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+            return io.BufferedReader(_Zstd(raw, module.ZstdDecompressor()))
         return module.open(raw, "rb")
     raise UnreadableLogError("is compressed with zstd; `pip install zstandard` makes it readable")
+
+
+class _Zstd(io.RawIOBase):
+    """Reads all frames of a file; the readers of `zstandard` take one that breaks off for the end."""
+
+    def __init__(self, raw: IO[bytes], decompressor: Any) -> None:
+        self._raw = raw
+        self._decompressor = decompressor
+        self._frame: Any = None
+        self._ahead = b""
+        self._content = b""
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes.
+
+        Raises:
+            EOFError: The file ends within a frame.
+
+        """
+        while not self._content and (data := self._ahead or self._raw.read(_HEAD)):
+            self._frame = self._frame or self._decompressor.decompressobj()
+            self._content = self._frame.decompress(data)
+            self._ahead = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        if not self._content and self._frame is not None:
+            raise EOFError("Compressed file ended before the end of a frame")
+        size = min(len(buffer), len(self._content))
+        buffer[:size], self._content = self._content[:size], self._content[size:]
+        return size
 
 
 _COMPRESSIONS: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (

@@ -75,6 +75,8 @@ def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
                 begun[stream] = text
                 continue
         yield number, text
+    for text in begun.values():  # the other half is in another file, or nowhere
+        yield number, text
 
 
 def _texts(line: str) -> Iterator[str]:

@@ -98,6 +98,13 @@ def test_partial_lines(setting: Setting) -> None:
     assert setting.receiver.events() == [event(1), event(2, size=40_000)]
 
 
+def test_half_of_a_line(setting: Setting) -> None:
+    """A line of which the runtime wrote the end into another file is a problem."""
+    begin, _ = cut(lines(event(1))[0], 100)
+    result = setting.replay(setting.file(begin))
+    assert (result.status, setting.sent()) == (1, [])
+
+
 def test_partial_lines_of_two_streams(setting: Setting) -> None:
     """A line of the other stream between two pieces does not come between them."""
     begin, end = cut(lines(event(1))[0], 100)
@@ -293,6 +300,8 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "UTF-8 with a mark": lambda data: b"\xef\xbb\xbf" + data,
     "UTF-16": lambda data: data.decode().encode("utf-16"),
     "UTF-16, big-endian": lambda data: b"\xfe\xff" + data.decode().encode("utf-16-be"),
+    "UTF-32": lambda data: data.decode().encode("utf-32"),
+    "UTF-8 behind bytes like a mark": lambda data: b"\xff\xfe\n" + data,
     "UTF-16 in gzip": lambda data: gzip.compress(data.decode().encode("utf-16")),
 }
 
@@ -334,9 +343,28 @@ def test_compressed_log_that_breaks_off(how: str, setting: Setting) -> None:
     path = Path(compressed(setting.file(*lines(event(1, size=400_000))), how))
     path.write_bytes(path.read_bytes()[:-20])
     result = setting.replay(str(path), setting.file(*lines(event(2))))
-    assert (result.status, setting.sent()) == (1, ["job_2 START"])
+    assert (result.status, setting.sent()[-1:]) == (1, ["job_2 START"])
     assert str(path) in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(("how", "sent"), [("gzip", 2), ("xz", 2), ("zstd", 1)])
+def test_events_in_front_of_the_damage(how: str, sent: int, setting: Setting) -> None:
+    """What can be decompressed of a damaged file is read, and that it is damaged is a problem."""
+    path = Path(compressed(setting.file(*lines(event(1)), *map(str, range(9_000)), *lines(event(2))), how))
+    path.write_bytes(path.read_bytes()[:-4])
+    assert setting.replay(str(path)).status == 1
+    assert setting.sent() == ["job_1 START", "job_2 START"][:sent]
+
+
+@pytest.mark.parametrize("size", [1, 20])
+def test_zstd_frame_that_breaks_off(size: int, setting: Setting) -> None:
+    """A short frame that is not whole is a problem as well, though nothing of it can be read."""
+    zstandard = pytest.importorskip("zstandard")
+    path = Path(setting.file(*lines(event(1))))
+    path.write_bytes(zstandard.ZstdCompressor().compress(path.read_bytes())[:-size])
+    result = setting.replay(str(path))
+    assert (result.status, str(path) in result.err) == (1, True)
 
 
 def test_zstd_without_a_library(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
