@@ -294,6 +294,8 @@ SETTINGS: list[tuple[Any, Any]] = [
     ({"deep": [{"clientSecret": "x"}]}, {"deep": [{"clientSecret": "***"}]}),
     ({"env": [{"name": "PGPASSWORD", "value": "x"}]}, {"env": [{"name": "PGPASSWORD", "value": "***"}]}),
     ({"tags": [{"key": "api_token", "value": "x"}]}, {"tags": [{"key": "api_token", "value": "***"}]}),
+    ({"argv": ["load", "--password", "x", "--limit", "5"]}, {"argv": ["load", "--password", "***", "--limit", "5"]}),
+    ({"argv": ["--token", "--token-count", "5"]}, {"argv": ["--token", "--token-count", "5"]}),
     ({"max_tokens": 512, "token_count": "5"}, {"max_tokens": 512, "token_count": "5"}),
     ({"password": None, "has_token": True}, {"password": None, "has_token": True}),
 ]

@@ -225,8 +225,10 @@ class _Walk:
             return [
                 self._name(item, key)
                 if key in identifiers and isinstance(item, str)
+                else MASK
+                if self._is_argument(item, before)
                 else self.of(item, identifiers, key)
-                for item in value
+                for before, item in zip([None, *value], value, strict=False)
             ]
         return self._mapping(value, identifiers, key) if isinstance(value, dict) else value
 
@@ -261,6 +263,11 @@ class _Walk:
 
     def _of(self, key: str) -> _Cache:
         return self._masking.addresses if key in _ADDRESSES else self._masking.names
+
+    def _is_argument(self, item: Any, before: Any) -> bool:
+        """Return whether an item of a list is the credential behind an option: --password, secret."""
+        is_behind_option = isinstance(before, str) and before.startswith("--") and self._masking.keys[before][1]
+        return is_behind_option and isinstance(item, str) and not item.startswith("--")
 
     def _is_setting(self, mapping: dict[str, Any]) -> bool:
         names = (mapping.get(key) for key in _NAME_OF_SETTING)
