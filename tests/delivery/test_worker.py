@@ -266,6 +266,30 @@ def test_no_thread_to_be_had(
     swallowed.clear()
 
 
+def test_time_of_the_end_without_a_thread(monkeypatch: pytest.MonkeyPatch, swallowed: list[Exception]) -> None:
+    """Where the thread that ends the process delivers, the end of a run gets the time that its START leaves."""
+
+    class Timed(Backend):
+        timeout = 50.0
+
+        def emit(self, document: Document) -> None:
+            given.append(self.timeout)
+            super().emit(document)
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    given: list[float] = []
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    subject = delivery(Timed(), flush_timeout=60)
+    for step in ("START", "COMPLETE"):
+        subject.submit(draft(1, step))
+    assert subject.close() == DeliveryReport(delivered=2)
+    assert given[0] < 30
+    assert given[1:] == [50]
+    swallowed.clear()
+
+
 def test_report_reads_well() -> None:
     """The report prints as the line that a person reads at the end of a log."""
     assert str(DeliveryReport(delivered=2, printed=1)) == "2 delivered, 0 spooled, 0 rejected, 1 printed, 0 pending"

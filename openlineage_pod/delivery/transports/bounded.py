@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundedTransport"]
 
-# The share of the remaining time that one START may take: what is left is for the end of its run.
-_START_SHARE = 0.5
-
 
 class BoundedTransport:
     """Delivers by another transport until a deadline, a time of `time.monotonic()`.
@@ -28,6 +25,15 @@ class BoundedTransport:
         self._deadline = deadline
         self._failure: Exception = TimeoutError("there was no time for a request")
 
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that one request may take."""
+        return getattr(self._transport, "timeout", None)
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._transport.timeout = seconds  # type: ignore[attr-defined]
+
     def emit(self, document: Document) -> None:
         """Deliver one event or raise.
 
@@ -36,8 +42,6 @@ class BoundedTransport:
 
         """
         remaining = self._deadline - time.monotonic()
-        if document.event_type == "START":
-            remaining *= _START_SHARE
         if remaining <= 0 or not limit_request(self._transport, remaining):
             raise self._failure
         try:
