@@ -851,7 +851,7 @@ def test_credentials_do_not_leave(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 30_000, "pwd=a " * 1_600, "\x00\u2028é" * 2_000], ids=["plain", "masked", "odd"]
+    "text", ["x" * 30_000, "pwd=7 " * 1_600, "\x00\u2028é" * 2_000], ids=["plain", "masked", "odd"]
 )
 def test_size_limit(text: str, caplog: pytest.LogCaptureFixture) -> None:
     """What leaves is within the size limit, also after it was masked, and what is missing is one warning."""
