@@ -222,7 +222,7 @@ def read_name(environ: Mapping[str, str], variable: str, example: str, problems:
 
 
 def name_fault(value: object) -> str | None:
-    """Say why `value` is no job name or namespace, or return None."""
+    """Return why `value` is not a job name or namespace, or None if it is one."""
     if not isinstance(value, str):
         return f"is {type(value).__name__}, not a string"
     if not value.strip():

@@ -30,7 +30,7 @@ _QUERY = r"[?&;][\w.-]{1,64}="
 
 
 def replace_passwords(text: str, replace: Replace) -> str:
-    """Replace the passwords of URLs, also such as are not percent-encoded: with `/`, `?`, `#`, `@`, quotes, blanks."""
+    """Return a text with the password of each URL in it replaced."""
     pieces = text.split("://")
     for index in range(1, len(pieces)):
         if scheme := compiled(_URL_SCHEME).search(pieces[index - 1][-MAX_NAME:]):

@@ -74,21 +74,16 @@ def without_userinfo(rest: str, *, is_database: bool, has_users: bool = True) ->
     query = compiled(_QUERY).search(rest)
     end = query.start() if query else len(rest)
     starts = [0, *(place + 1 for place, character in enumerate(rest[:end]) if character == "@")]
-    readings = [start for start in starts if compiled(_HOSTS).match(rest, start)]
+    readings = [found for start in starts if (found := compiled(_HOSTS).match(rest, start))]
     if not readings:
         raise UnclearError
-    first = readings[0]
+    first = readings[0].start()
     if len(readings) > 1 and (first or has_users):
         # user:password, or scott/tiger in front of an `@`? Or an `@` in a path behind the host?
-        before = rest[: first - 1] if first else _hosts(rest)
+        before = rest[: first - 1] if first else readings[0][0]
         if ":" in compiled(_IN_BRACKETS).sub("", before) or (is_database and not first):
             raise UnclearError
     return rest[: first - 1] if first else "", rest[first:]
-
-
-def _hosts(rest: str) -> str:
-    found = compiled(_HOSTS).match(rest)
-    return found[0] if found else ""
 
 
 def without_credentials(text: str, *, is_name: bool = False) -> str:

@@ -70,10 +70,11 @@ def _data_source(namespace: str) -> dict[str, Any] | None:
 
 
 def _schema(given: dict[str, Any], notes: list[str]) -> dict[str, Any] | None:
-    if not isinstance(given.get("fields", []), list):
+    fields = given.get("fields", [])
+    if not isinstance(fields, list):
         notes.append("left out: its fields are not a list")
         return None
-    return {**given, "fields": _columns(given.get("fields", []), notes)}
+    return {**given, "fields": _columns(fields, notes)}
 
 
 def _columns(fields: list[Any], notes: list[str]) -> list[dict[str, Any]]:
@@ -107,11 +108,12 @@ def _column_lineage(given: dict[str, Any], notes: list[str]) -> dict[str, Any] |
     columns = {}
     for given_name, origins in fields.items() if isinstance(fields, dict) else ():
         found = origins.get("inputFields") if isinstance(origins, dict) else None
-        kept = [origin for origin in found if _names(origin, "namespace", "name", "field")] if found else []
         name = _column_name(given_name, notes)
-        if found and (not name or len(kept) < len(found)):
-            notes.append(f"left out what names no column or no origin, at column {name[:_MAX_SHOWN]!r}")
-        if name and kept:
+        what = f"what names no column or no origin, at column {name[:_MAX_SHOWN]!r}"
+        kept = _identifiers(found, ("namespace", "name", "field"), what, notes)
+        if kept and not name:
+            notes.append(f"left out {what}")
+        elif kept:
             columns[name] = {
                 **origins,
                 "inputFields": [{**each, "field": _column_name(each["field"], notes)} for each in kept],
@@ -120,18 +122,21 @@ def _column_lineage(given: dict[str, Any], notes: list[str]) -> dict[str, Any] |
 
 
 def _symlinks(given: dict[str, Any], notes: list[str]) -> dict[str, Any] | None:
-    found = given.get("identifiers")
-    found = found if isinstance(found, list) else []
-    kept = [{"type": "TABLE", **each} for each in found if _names(each, "namespace", "name")]
-    if len(kept) < len(found):
-        notes.append("left out what names no dataset")
-    return {**given, "identifiers": kept} if kept else None
+    kept = _identifiers(given.get("identifiers"), ("namespace", "name"), "what names no dataset", notes)
+    return {**given, "identifiers": [{"type": "TABLE", **each} for each in kept]} if kept else None
 
 
-def _names(identifier: Any, *keys: str) -> bool:
-    """Return whether an identifier has a text that is not blank under each key."""
-    values = [identifier.get(key) for key in keys] if isinstance(identifier, dict) else [None]
-    return all(isinstance(value, str) and value.strip() for value in values)
+def _identifiers(given: Any, keys: tuple[str, ...], what: str, notes: list[str]) -> list[dict[str, Any]]:
+    """Return those of a list that have a text that is not blank under each key; `what` says what the others are."""
+    found = given if isinstance(given, list) else []
+    kept = [each for each in found if isinstance(each, dict) and all(_is_named(each.get(key)) for key in keys)]
+    if given and (not found or len(kept) < len(found)):
+        notes.append(f"left out {what}")
+    return kept
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 _MENDERS: dict[str, Callable[[dict[str, Any], list[str]], dict[str, Any] | None]] = {

@@ -158,7 +158,7 @@ def _facets(facets: Mapping[str, Any], unserialisable: set[str]) -> dict[str, An
 
 
 def is_event(document: Any) -> bool:
-    """Say whether a document has what every run event has."""
+    """Return whether a document has what every run event has."""
     try:
         texts = (
             document["eventType"],

@@ -66,6 +66,12 @@ def test_columns(fields: Any, expected: Any, says: str | None) -> None:
         ({"fields": {"id": {}}}, None, False),
         ({"fields": {"id": None}}, None, False),
         ({"fields": None}, None, False),
+        ({"fields": {"id": {"inputFields": 5}}}, None, True),
+        (
+            {"fields": {"id": {"inputFields": "id"}, "b": {"inputFields": [ORIGIN]}}},
+            {"fields": {"b": {"inputFields": [ORIGIN]}}},
+            True,
+        ),
         ({"fields": {"": {"inputFields": [ORIGIN]}}}, None, True),
         ({"fields": {"id": {"inputFields": [{**ORIGIN, "field": " "}, None]}}}, None, True),
         (
@@ -97,13 +103,15 @@ def test_column_lineage(facet: Any, expected: Any, warned: bool) -> None:
             [{"namespace": "a", "name": "b", "type": "VIEW"}],
         ),
         ([{"namespace": "a"}], None),
+        (7, None),
         (None, None),
     ],
 )
 def test_symlinks(identifiers: Any, expected: Any) -> None:
-    """A symlink that names no dataset is left out, and the facet if none is left."""
-    found, _ = mended("symlinks", {"identifiers": identifiers})
+    """A symlink that names no dataset is left out with a warning, and the facet if none is left."""
+    found, warnings = mended("symlinks", {"identifiers": identifiers})
     assert found == (None if expected is None else {"identifiers": expected})
+    assert len(warnings) == (identifiers is not None and (expected is None or len(expected) < len(identifiers)))
 
 
 @pytest.mark.parametrize("source", [LAKE, ("weird://a b", "t"), "kafka://b1,b2/t", "abfss://box@account/t"])
