@@ -113,8 +113,17 @@ def dataset(
     described = _attempt(problems, "facets: ", lambda: _completed(facets)) or {}
     if schema is not None and (fields := _attempt(problems, "schema: ", lambda: schema_fields(schema))):
         described["schema"] = facet("SchemaDatasetFacet", fields=fields)
+    warnings = list(found.warnings)
+
+    def origin(given: Any) -> tuple[str, str]:
+        own = _resolve(given)
+        warnings.extend(f"column_lineage, {own.shown}: {warning}" for warning in own.warnings)
+        return own[:2]
+
     if column_lineage and (
-        columns := _attempt(problems, "column_lineage: ", lambda: column_lineage_fields(column_lineage, _origin))
+        columns := _attempt(
+            problems, "column_lineage: ", lambda: column_lineage_fields(column_lineage, origin, problems)
+        )
     ):
         described["columnLineage"] = facet("ColumnLineageDatasetFacet", fields=columns)
     statistics: dict[str, int] = {}
@@ -123,7 +132,9 @@ def dataset(
         if number is not None:
             statistics[key] = number
     later = Dataset(found.namespace, found.name, facets=described, statistics=statistics)
-    return found.merged(later)._replace(problems=(*found.problems, *problems))
+    return found.merged(later)._replace(
+        problems=(*found.problems, *dict.fromkeys(problems)), warnings=tuple(dict.fromkeys(warnings))
+    )
 
 
 def as_sources(given: Any) -> tuple[Any, ...]:
@@ -183,10 +194,6 @@ def _resolve(source: Any) -> Dataset:
         input_facets=dict(getattr(source, "inputFacets", None) or {}),
         output_facets=dict(getattr(source, "outputFacets", None) or {}),
     )
-
-
-def _origin(source: Any) -> tuple[str, str]:
-    return _resolve(source)[:2]
 
 
 def _from_mapping(found: Dataset, source: Mapping[str, Any]) -> Dataset:

@@ -118,7 +118,12 @@ def _column_lineage(given: dict[str, Any], notes: list[str]) -> dict[str, Any] |
                 **origins,
                 "inputFields": [{**each, "field": _column_name(each["field"], notes)} for each in kept],
             }
-    return {**given, "fields": columns} if columns or given.get("dataset") else None
+    own = {**given, "fields": columns}
+    if isinstance(found := given.get("dataset"), list):
+        own["dataset"] = [origin for origin in found if _names(origin, "namespace", "name", "field")]
+        if len(own["dataset"]) < len(found):
+            notes.append("left out what names no column or no origin, for the whole dataset")
+    return own if columns or own.get("dataset") else None
 
 
 def _symlinks(given: dict[str, Any], notes: list[str]) -> dict[str, Any] | None:

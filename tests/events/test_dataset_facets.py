@@ -80,6 +80,8 @@ def test_columns(fields: Any, expected: Any, says: str | None) -> None:
             True,
         ),
         ({"fields": {}, "dataset": [ORIGIN]}, {"fields": {}, "dataset": [ORIGIN]}, False),
+        ({"dataset": [{**ORIGIN, "name": ""}, ORIGIN, 7]}, {"fields": {}, "dataset": [ORIGIN]}, True),
+        ({"dataset": [{**ORIGIN, "name": ""}]}, None, True),
         (
             {"fields": {"n" * 300: {"inputFields": [{**ORIGIN, "field": "n" * 300}]}}},
             {"fields": {"n" * 255: {"inputFields": [{**ORIGIN, "field": "n" * 255}]}}},

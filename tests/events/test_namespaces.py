@@ -191,6 +191,15 @@ def test_one_warning_for_all_events(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 2
 
 
+def test_placeholders_are_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """What has no JSON form is one warning for each run, though it is in each of its events."""
+    with record_events() as recorded:
+        with lineage_run("load", inputs=[dataset("s3://lake/t", facets={"own": {"x": object()}})]):
+            pass
+        assert len(recorded.events) == 2
+    assert ["placeholders" in message for message in caplog.messages] == [True]
+
+
 @pytest.mark.parametrize("variable", ["OPENLINEAGE_POD_INPUTS", "OPENLINEAGE_POD_OUTPUTS"])
 def test_environment(variable: str) -> None:
     """What the DAG declares in the environment is made storable too."""
