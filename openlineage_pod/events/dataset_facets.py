@@ -119,10 +119,9 @@ def _column_lineage(given: dict[str, Any], notes: list[str]) -> dict[str, Any] |
                 "inputFields": [{**each, "field": _column_name(each["field"], notes)} for each in kept],
             }
     own = {**given, "fields": columns}
-    if isinstance(found := given.get("dataset"), list):
-        own["dataset"] = [origin for origin in found if _names(origin, "namespace", "name", "field")]
-        if len(own["dataset"]) < len(found):
-            notes.append("left out what names no column or no origin, for the whole dataset")
+    if "dataset" in given:
+        what = "what names no column or no origin, for the whole dataset"
+        own["dataset"] = _identifiers(given["dataset"], ("namespace", "name", "field"), what, notes)
     return own if columns or own.get("dataset") else None
 
 
