@@ -95,14 +95,19 @@ _VENDOR = (
 _SLACK_HOOK = r"hooks\.slack\.com/(?:services|workflows)/(?P<secret>[\w/-]{20,})"
 # https://token@host: a user without a password that nobody could remember.
 _LONG_USER = r"(?i)https?://(?P<secret>(?=[\w.~-]{0,200}\d)(?=[\w.~-]{0,200}[a-z])[\w.~-]{20,200})(?=@)"
+# Between two arguments of a command, also in the list that subprocess puts into its messages.
+_NEXT_ARGUMENT = r"(?:['\"],)?[ ]['\"]?"
+_OPTIONS = r"\b[^\n;|]{0,200}?[ ]['\"]?"
+_OF_USER = rf"(?:-u(?:{_NEXT_ARGUMENT})?|--(?:proxy-)?user(?:=|{_NEXT_ARGUMENT}))"
 # By what a command is called, or a mark that the option of it has.
 _COMMANDS = {
-    " -p": r"(?:\b(?:mysql|mariadb)\w*\b[^\n;|]{0,200}?[ ]-p(?!ort|rotocol)|\blogin\b[^\n;|]{0,200}?[ ]-p[ ])"
-    r"(?P<secret>[^\s'\"]{3,})",
-    "sshpass": r"\bsshpass\b[ ]-p[ ]?['\"]?(?P<secret>[^\s'\"]+)",
-    "redis-cli": r"\bredis-cli\b[^\n;|]{0,200}?[ ]-a[ ]['\"]?(?P<secret>[^\s'\"]+)",
-    "curl": r"\bcurl\b[^\n;|]{0,300}?[ ](?:-u[ ]?|--(?:proxy-)?user[ =])['\"]?[^\s:'\"]{1,64}:(?P<secret>[^\s'\"]+)",
-    "pass:": r"-pass(?:in|out)?[ ]pass:(?P<secret>[^\s'\"]+)",
+    ("mysql", "mariadb"): rf"\b(?:mysql|mariadb)\w*{_OPTIONS}-p(?!ort|rotocol)(?P<secret>[^\s'\"]{{3,}})",
+    ("login", "mongo"): rf"\b(?:login|mongo\w*){_OPTIONS}-p{_NEXT_ARGUMENT}(?!\d+:\d)(?P<secret>[^\s'\"]{{3,}})",
+    ("sqlcmd", "bcp"): rf"\b(?:sqlcmd|bcp){_OPTIONS}-P(?:{_NEXT_ARGUMENT})?(?P<secret>[^\s'\"]{{3,}})",
+    ("sshpass",): rf"\bsshpass{_NEXT_ARGUMENT}-p(?:{_NEXT_ARGUMENT})?(?P<secret>[^\s'\"]+)",
+    ("redis-cli",): rf"\bredis-cli{_OPTIONS}-a{_NEXT_ARGUMENT}(?P<secret>[^\s'\"]+)",
+    ("curl",): rf"\bcurl{_OPTIONS}{_OF_USER}[^\s:'\"]{{1,64}}:(?P<secret>[^\s'\"]+)",
+    ("pass:",): rf"-pass(?:in|out)?{_NEXT_ARGUMENT}pass:(?P<secret>[^\s'\"]+)",
 }
 _ELEMENT = r"<(?P<name>[A-Za-z][\w:.-]{0,60})(?:[ ][^<>\n]{0,200})?>(?=[^<>\s])"
 
@@ -304,6 +309,6 @@ _FORMS = (
     ),
     _Form(("hooks.slack.com",), _pattern(_SLACK_HOOK), in_names=True),
     _Form(("@",), _pattern(_LONG_USER)),
-    *(_Form((mark,), _pattern(pattern)) for mark, pattern in _COMMANDS.items()),
+    *(_Form(marks, _pattern(pattern)) for marks, pattern in _COMMANDS.items()),
     _Form(("@",), _pattern(_SCHEMELESS)),
 )
