@@ -91,7 +91,8 @@ class _Drainer(NamedTuple):
             if is_transient(error) or is_key_refused(error):
                 return error
             reason = describe(error, self.secrets)
-            logger.warning("the lineage backend refused %s for good: %s", entry.path, reason)
+            what = f"the {document.event_type} event of job {document.job_name}, {entry.path},"
+            logger.warning("the lineage backend refused %s for good: %s", what, reason)
             if not self.spool.reject(entry, document, reason) and self.last_resort:
                 self._print(entry, document)
         else:

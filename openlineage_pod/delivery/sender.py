@@ -164,7 +164,7 @@ class Sender:
         document = event.document or self._keeper.read(event)
         if document is None:
             where = event.entry.path if event.entry is not None else "its document, which could not be made,"
-            logger.warning("an event is lost: %s has gone", where)
+            logger.warning("an event of run %s is lost: %s has gone", event.run_id, where)
             self._keeper.resolve(event, "pending")
             return True
         if self._last_progress is None:

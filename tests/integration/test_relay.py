@@ -307,12 +307,14 @@ def test_outage(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
 
 
 def test_refused_events(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
-    """An event that the backend refuses for good is set aside and holds up no other."""
+    """An event that the backend refuses for good is set aside, a line names its job, and it holds up no other."""
     receiver.script({"job": "job_1", "status": 400})
     relay = start_relay(jobs, spool, receiver.environ)
     leave(spool, 1, 2)
     receiver.requests(at_least=4)
-    stop(relay)
+    log = stop(relay).stderr
+    assert "refused the START event of job job_1, " in log
+    assert "refused the COMPLETE event of job job_1, " in log
     assert list(by_run(receiver.events()).values()) == [["START", "COMPLETE"]]
     assert len(names(spool / "rejected")) == 2
 
