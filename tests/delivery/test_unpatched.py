@@ -33,8 +33,10 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("url", ["http://", "http://user:secret@"], ids=["http.client", "requests"])
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("patcher", ["gevent._socket3", "eventlet.green.socket"])
+@pytest.mark.parametrize(
+    ("patcher", "order"),
+    [("gevent._socket3", "before"), ("gevent._socket3", "after"), ("eventlet.green.socket", "before")],
+)
 def test_nothing_patched_is_called(patcher: str, order: str, url: str, jobs: Jobs, receiver: Receiver) -> None:
     """Events of a patched process go through sockets that are not patched."""
     environ = {"OPENLINEAGE_URL": receiver.url.replace("http://", url)}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.examples import fast
 from tests.support.fault_scene import WHOLE
 from tests.support.harness import types
 from tests.support.waiting import wait_until
@@ -78,7 +79,7 @@ def test_a_key_file_that_is_written_later(
     assert NEW not in finished.stderr
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", fast([401, 403], 403))
 def test_a_key_file_that_stays_wrong(status: int, scene: Scene, receiver: Receiver, tmp_path: Path) -> None:
     """With a key that nobody rotates the events wait for a better one, and no key is in what was kept."""
     receiver.script({"status": status, "body": f"no such key: {OLD}"})
@@ -88,7 +89,7 @@ def test_a_key_file_that_stays_wrong(status: int, scene: Scene, receiver: Receiv
     assert OLD not in finished.stderr + str([file.read_text() for file in scene.files("new")])
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", fast([401, 403], 401))
 def test_a_wrong_key_of_the_environment(status: int, scene: Scene, receiver: Receiver) -> None:
     """With a key that cannot change in this process the events wait, or are printed, and no key is in what was kept."""
     receiver.script({"status": status, "body": f"no such key: {OLD}"})

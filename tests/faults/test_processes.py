@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.examples import fast
 from tests.support.fault_scene import WHOLE, deliver_what_is_left
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("method", "backend"), [("fork", "well"), ("fork", "refused"), ("spawn", "refused")])
+@pytest.mark.parametrize(("method", "backend"), [("fork", "well"), ("spawn", "refused")])
 def test_multiprocessing(method: str, backend: str, scene: Scene, receiver: Receiver, refused: str) -> None:
     """The runs of three children are delivered or kept by the children themselves, that of the parent by the parent."""
     url, place = (receiver.url, "delivered") if backend == "well" else (refused, scene.kept)
@@ -119,7 +120,7 @@ print(results)
 """
 
 
-@pytest.mark.parametrize("backend", ["well", "hangs", "fails"])
+@pytest.mark.parametrize("backend", fast(["well", "hangs", "fails"], "hangs"))
 def test_64_threads(backend: str, scene: Scene, receiver: Receiver) -> None:
     """Of 64 threads with runs of their own every event is delivered or kept, each with its own datasets."""
     if backend != "well":

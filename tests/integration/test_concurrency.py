@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
+from tests.support.examples import fast
 from tests.support.harness import by_run
 
 if TYPE_CHECKING:
@@ -50,8 +51,15 @@ POOLS = {
 }
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    ("method", "pool"),
+    fast(
+        [(method, pool) for method in ("fork", "spawn", "forkserver") for pool in POOLS],
+        *(("fork", pool) for pool in POOLS),
+        ("spawn", "Process"),
+        ("forkserver", "Pool"),
+    ),
+)
 def test_multiprocessing_children_deliver_their_runs(pool: str, method: str, receiver: Receiver, jobs: Jobs) -> None:
     """A run in a child process is delivered at the child's end, also when a pool terminates its workers."""
     finished = jobs.run(
@@ -90,9 +98,15 @@ print(os.getpid() != pid and os.waitstatus_to_exitcode(status))
 """
 
 
-@pytest.mark.parametrize("flush", ["", "flush(20)"], ids=["importing", "delivering"])
 @pytest.mark.parametrize(
-    ("leave", "status"), [("sys.exit(0)", 0), ("sys.exit(3)", 3), ("flush(20); os._exit(0)", 0), ("1 / 0", 1)]
+    ("leave", "status", "flush"),
+    [
+        ("sys.exit(0)", 0, ""),
+        ("sys.exit(3)", 3, "flush(20)"),
+        ("flush(20); os._exit(0)", 0, ""),
+        ("1 / 0", 1, ""),
+        ("1 / 0", 1, "flush(20)"),
+    ],
 )
 def test_a_fork_inside_a_run_ends_it_once(leave: str, status: int, flush: str, receiver: Receiver, jobs: Jobs) -> None:
     """However the child leaves the body, the run ends once, in the parent, and the child delivers its own run."""
@@ -422,17 +436,23 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+STARTS = [
+    ("in_process", "inner", "import multiprocessing"),
+    ("in_process", "inner", ""),  # multiprocessing is imported within the run
+    ("in_pool", "inner", ""),
+    ("in_executor", "inner", ""),
+    ("in_thread", "outer", ""),  # a thread does not inherit the current run
+    ("in_grandchild", "inner", "import multiprocessing"),
+]
+
+
 @pytest.mark.parametrize(
-    ("start", "run", "imports"),
-    [
-        ("in_process", "inner", "import multiprocessing"),
-        ("in_process", "inner", ""),  # multiprocessing is imported within the run
-        ("in_pool", "inner", ""),
-        ("in_executor", "inner", ""),
-        ("in_thread", "outer", ""),  # a thread does not inherit the current run
-        ("in_grandchild", "inner", "import multiprocessing"),
-    ],
+    ("method", "start", "run", "imports"),
+    fast(
+        [(method, *how) for method in ("spawn", "forkserver") for how in STARTS],
+        *(("spawn", *how) for how in (STARTS[0], STARTS[2], STARTS[4])),
+        *(("forkserver", *how) for how in (STARTS[1], STARTS[3], STARTS[5])),
+    ),
 )
 def test_run_of_a_new_interpreter_finds_its_parent(
     start: str, run: str, imports: str, method: str, request: pytest.FixtureRequest

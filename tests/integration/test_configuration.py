@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.examples import fast
 from tests.support.harness import types
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _files(jobs: Jobs) -> None:
     os.mkfifo(jobs.directory / "fifo.yml")
 
 
-@pytest.mark.parametrize("case", MISCONFIGURED)
+@pytest.mark.parametrize("case", fast(MISCONFIGURED, "nothing", "no URL", "unknown type", "not yaml", "FIFO"))
 def test_a_missing_or_wrong_backend_is_one_warning(case: str, jobs: Jobs) -> None:
     """One warning says which variable to set or mend, all events are printed, and the job is unaffected."""
     # No exit waits so long where there is no backend; only the imports of openlineage-python do.
@@ -77,7 +78,7 @@ def test_key_that_was_not_rendered(receiver: Receiver, jobs: Jobs) -> None:
     assert receiver.requests() == []
 
 
-@pytest.mark.parametrize("case", MISCONFIGURED)
+@pytest.mark.parametrize("case", fast(MISCONFIGURED, "nothing", "no URL", "missing file"))
 def test_strict_raises_at_the_start(case: str, jobs: Jobs) -> None:
     """With `OPENLINEAGE_POD_STRICT=true` the same raises ConfigurationError before the body runs."""
     finished = jobs.run(JOB, {**MISCONFIGURED[case], "OPENLINEAGE_POD_STRICT": "true"})

@@ -14,6 +14,7 @@ import pytest
 
 from openlineage_pod.events.secrets import Secrets
 from tests.support.constants import AIRFLOW_ENV
+from tests.support.examples import fast
 from tests.support.harness import Receiver, on_a_thread, types
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
@@ -317,8 +318,15 @@ CONFIGURED: dict[str, Callable[[Jobs, Receiver, str], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("status", [201, 401])
-@pytest.mark.parametrize("source", CONFIGURED)
+@pytest.mark.parametrize(
+    ("status", "source"),
+    fast(
+        [(status, source) for status in (201, 401) for source in CONFIGURED],
+        *((401, source) for source in CONFIGURED),
+        (201, "API key"),
+        (201, "openlineage.yml"),
+    ),
+)
 def test_configured(source: str, status: int, receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
     """A configured credential that the job or the backend quotes is in no event, file or line."""
     secret = drawn("word" if source == "namespace" else "config")
@@ -362,8 +370,19 @@ def test_rotated_key_file(receiver: Receiver, jobs: Jobs, tmp_path: Path) -> Non
     assert_discreet([("before", before), ("after", after)], outputs(finished, receiver, tmp_path / "spool"))
 
 
-@pytest.mark.parametrize("characters", ["", "/", "?x", "#", "@", "/x@", ":"])
-@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"])
+UNESCAPED = ("", "/", "?x", "#", "@", "/x@", ":")
+PROXIES = ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy")
+
+
+@pytest.mark.parametrize(
+    ("variable", "characters"),
+    fast(
+        [(variable, characters) for variable in PROXIES for characters in UNESCAPED],
+        *(("http_proxy", characters) for characters in UNESCAPED),
+        ("HTTP_PROXY", "/x@"),
+        ("ALL_PROXY", "/x@"),
+    ),
+)
 def test_proxy(variable: str, characters: str, jobs: Jobs) -> None:
     """The password of a proxy is in no line, whatever character of it is not encoded and whatever the proxy says."""
     secret = f"{drawn('word')}{characters}{drawn('word')}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.constants import AIRFLOW_ENV
+from tests.support.examples import fast
 from tests.support.harness import types
 
 if TYPE_CHECKING:
@@ -61,8 +62,15 @@ def key_as(how: str, receiver: Receiver, jobs: Jobs) -> dict[str, str]:
     return {"OPENLINEAGE_CONFIG": str(jobs.file("lineage.yml", json.dumps(config)))}
 
 
-@pytest.mark.parametrize("how", ["variable", "dynamic", "file"])
-@pytest.mark.parametrize("status", [201, 401, 503])
+@pytest.mark.parametrize(
+    ("status", "how"),
+    fast(
+        [(status, how) for status in (201, 401, 503) for how in ("variable", "dynamic", "file")],
+        (201, "variable"),
+        (401, "dynamic"),
+        (503, "file"),
+    ),
+)
 def test_the_key_goes_to_the_backend_and_nowhere_else(status: int, how: str, receiver: Receiver, jobs: Jobs) -> None:
     """The key is sent as Bearer; a backend that echoes it in its refusal does not get it into the log either."""
     receiver.script({"status": status, "body": f"bad token: Bearer {KEY}"})
@@ -95,17 +103,24 @@ def test_the_key_is_not_in_the_messages_of_debug_logging(receiver: Receiver, job
     assert types(receiver.events()) == ["START", "COMPLETE"]
 
 
-@pytest.mark.parametrize("password", ["hunter2", "hun/ter2", "hun@ter2", "hun ter2", "hun?ter2#x"])
+PASSWORDS = ("hunter2", "hun/ter2", "hun@ter2", "hun ter2", "hun?ter2#x")
+MALFORMED = (
+    "http://user:{}@127.0.0.1:port",
+    "http://user:{}@127.0.0.1:1",
+    "http://user:{}@[",
+    "user:{}@127.0.0.1",
+    "ftp://user:{}@127.0.0.1",
+    "http://:{}@",
+)
+
+
 @pytest.mark.parametrize(
-    "url",
-    [
-        "http://user:{}@127.0.0.1:port",
-        "http://user:{}@127.0.0.1:1",
-        "http://user:{}@[",
-        "user:{}@127.0.0.1",
-        "ftp://user:{}@127.0.0.1",
-        "http://:{}@",
-    ],
+    ("url", "password"),
+    fast(
+        [(url, password) for url in MALFORMED for password in PASSWORDS],
+        *((MALFORMED[0], password) for password in PASSWORDS),
+        *((url, "hun?ter2#x") for url in MALFORMED),
+    ),
 )
 def test_a_malformed_url_does_not_show_its_password(url: str, password: str, jobs: Jobs) -> None:
     """Whatever is wrong with a URL that has a password, the warning shows no part of the password."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.cache import UnavailableError
+from tests.support.examples import fast
 from tests.support.harness import by_run, summary, types
 from tests.support.interpreters import Interpreter, interpreter_with_package, interpreters
 from tests.support.wrapping import started
@@ -363,14 +364,14 @@ def test_an_exit_handler_forks(when: str, start: Start, receiver: Receiver) -> N
 
 
 def test_the_wrapper(python: str, jobs: Jobs, receiver: Receiver) -> None:
-    """Twenty commands under the wrapper, which end at once, report their starts and ends."""
+    """Ten commands under the wrapper, which end at once, report their starts and ends."""
     receiver.script({"delay": 0.05})
     command = [python, "-m", "openlineage_pod", "run", "--", "true"]
-    for _ in range(4):
+    for _ in range(2):
         for job in [started(jobs, command, {**PATIENT, **receiver.environ}) for _ in range(5)]:
             finished = job.finish()
             assert (finished.returncode, said(finished)) == (0, "")
-    check_delivered(finished, receiver.events(), 40)
+    check_delivered(finished, receiver.events(), 20)
 
 
 @pytest.mark.parametrize("where", ["before-our-handler", "in-our-handler", "after-our-handler"])
@@ -502,7 +503,9 @@ def _transports(receiver: Receiver, folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["http", "async_http", "file", "console", "composite"])
+@pytest.mark.parametrize(
+    "kind", fast(["http", "async_http", "file", "console", "composite"], "async_http", "composite")
+)
 def test_late_imports(kind: str, start: Start, receiver: Receiver, tmp_path: Path) -> None:
     """A short job delivers although something that its transport imports wants to be called before threads are joined.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from openlineage_pod.wrapper.process_limit import has_few_processes
+from tests.support.examples import fast
 from tests.support.harness import types
 from tests.support.wrapping import wrapped
 
@@ -86,8 +87,15 @@ def finished_in(name: str, command: list[str], jobs: Jobs, environ: dict[str, st
     return jobs.launch([*prefix, *command], environ).finish(timeout=120)
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
-@pytest.mark.parametrize("who", ["sdk", "wrapper"])
+@pytest.mark.parametrize(
+    ("who", "name"),
+    fast(
+        [(who, name) for who in ("sdk", "wrapper") for name in CONTAINERS],
+        *(("sdk", name) for name in CONTAINERS if "missing" not in name and name != "as usual"),
+        *(("wrapper", name) for name in ("unknown user, read-only root, no home", "umask", "few processes")),
+        *(("wrapper", name) for name in ("few descriptors", "locale C", "folder that is gone", "no standard error")),
+    ),
+)
 def test_delivered(who: str, name: str, receiver: Receiver, jobs: Jobs) -> None:
     """The job ends and prints as without us. Both events arrive without a line, or lines say why and hold them."""
     environ = {**receiver.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "60"}

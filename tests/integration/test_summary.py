@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.constants import AIRFLOW_ENV
+from tests.support.examples import fast
 from tests.support.harness import summary, types
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def job(before: str = "", within: str = "pass") -> str:
     return JOB.format(before=before, within=within)
 
 
-@pytest.mark.parametrize("how", SILENCING)
+@pytest.mark.parametrize("how", fast(SILENCING, "dictConfig", "level of the root", "disabled", "file", "memory"))
 def test_a_silenced_logger(how: str, receiver: Receiver, jobs: Jobs) -> None:
     """Whatever silences our warnings, one line on stderr counts the undelivered events, and says why."""
     receiver.script({"status": 422, "body": "namespace is odd"})
@@ -59,7 +60,7 @@ def test_a_silenced_logger(how: str, receiver: Receiver, jobs: Jobs) -> None:
     assert "namespace is odd" in line
 
 
-@pytest.mark.parametrize("how", VISIBLE)
+@pytest.mark.parametrize("how", fast(VISIBLE, "no configuration", "stdout", "not propagated"))
 def test_a_visible_logger(how: str, receiver: Receiver, jobs: Jobs) -> None:
     """Where the job's logging shows our warnings, the line is there once."""
     receiver.script({"status": 422})
@@ -127,11 +128,14 @@ def test_success_is_silent(receiver: Receiver, jobs: Jobs) -> None:
     assert (finished.stdout, finished.stderr) == ("", "")
 
 
-@pytest.mark.parametrize("how", ["", *SILENCING.values(), "logging.basicConfig(level=logging.INFO)"], ids=str)
+INFORMED = {**SILENCING, "no configuration": "", "INFO": "logging.basicConfig(level=logging.INFO)"}
+
+
+@pytest.mark.parametrize("how", fast(INFORMED, "dictConfig", "disabled", "no configuration", "INFO"))
 def test_success_on_stderr(how: str, receiver: Receiver, jobs: Jobs) -> None:
     """With OPENLINEAGE_POD_SUMMARY=true the line is on stderr, once, whatever the logging configuration."""
     within = "\n    ".join(f"with lineage_run('step-{number}'): pass" for number in range(3))
-    finished = jobs.run(job(how, within), {**receiver.environ, "OPENLINEAGE_POD_SUMMARY": "true"})
+    finished = jobs.run(job(INFORMED[how], within), {**receiver.environ, "OPENLINEAGE_POD_SUMMARY": "true"})
     assert finished.stdout == ""
     assert finished.log == [f"8 events of default/load and 3 other jobs → {receiver.url}/api/v1/lineage, no parent"]
 

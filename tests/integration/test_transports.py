@@ -10,6 +10,7 @@ from openlineage.client.transport import get_default_factory
 
 from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT
 from tests.support.events import SEEN_EVENTS
+from tests.support.examples import fast
 from tests.support.harness import summary, types
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ LOGGING = {
 }
 
 
-@pytest.mark.parametrize("setup", LOGGING)
+@pytest.mark.parametrize("setup", fast(LOGGING, "none", "INFO", "client's own handler", "existing disabled"))
 def test_console_shows_each_event_once(setup: str, jobs: Jobs) -> None:
     """However the job configured its logging, each event is visible on stderr exactly once."""
     finished = jobs.run(f"import logging\n{LOGGING[setup]}\n{JOB}\nprint('done')", {f"{PREFIX}TYPE": "console"})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.constants import ROOT
+from tests.support.examples import fast
 from tests.support.harness import types
 from tests.support.wrapping import wrapped
 
@@ -53,8 +54,15 @@ def environ_of(transport: str, receiver: Receiver, folder: Path) -> dict[str, st
     return {**STRICT, **PATIENT, **configured.get(transport, {"OPENLINEAGE__TRANSPORT": json.dumps(http)})}
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("who", ["sdk", "wrapper"])
+@pytest.mark.parametrize(
+    ("who", "transport"),
+    fast(
+        [(who, transport) for who in ("sdk", "wrapper") for transport in TRANSPORTS],
+        *(("sdk", transport) for transport in ("url", "async_http", "composite", "yaml", "spool")),
+        ("wrapper", "url"),
+        ("wrapper", "http"),
+    ),
+)
 def test_warnings_as_errors(who: str, transport: str, receiver: Receiver, jobs: Jobs) -> None:
     """Everything is delivered, nothing is printed, and the job's own warnings are raised as it asked for."""
     environ = environ_of(transport, receiver, jobs.directory)

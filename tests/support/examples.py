@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import pytest
 from hypothesis import HealthCheck, settings
 
-__all__ = ["repeatable"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["fast", "repeatable"]
+
+
+def fast(cases: Iterable[Any], *names: Any) -> list[Any]:
+    """Return parameters of which the fast suite takes those named, and the slow one their siblings.
+
+    A case is a value, or a tuple with one for each argument.
+    """
+    found = list(cases)
+    assert set(names) <= set(found), names
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=() if case in names else pytest.mark.slow)
+        for case in found
+    ]
 
 
 def repeatable(count: int) -> settings:
