@@ -61,8 +61,13 @@ _OPTIONS = (
 )
 
 
-def quoted(value: str) -> str:
-    """Return `value` for a message: without credentials, escaped to stay on one line, cut at 80 characters."""
+def quoted(value: object) -> str:
+    """Return `value` for a message: without credentials, escaped to stay on one line, cut at 80 characters.
+
+    Of what is not a text it is the type.
+    """
+    if not isinstance(value, str):
+        return type(value).__name__
     from openlineage_pod._redaction.forms import redact  # deferred: only a problem pays for it
 
     shown = ascii(redact(value[:_MAX_QUOTED]))  # masked first: nobody can tell where the password of half a URL ends

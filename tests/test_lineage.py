@@ -734,3 +734,13 @@ def test_error_of_ours_does_not_reach_the_job(
     swallowed.clear()
     assert len(caplog.records) == 2
     assert states(recorded) == [("ingest", "START")]
+
+
+def test_wrong_name_is_quoted_without_half_a_password(recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
+    """The warning about a job name that cannot be used has no part of a password in it, wherever it is cut."""
+    password = "Zq8" * 30
+    with lineage_run(f"{{{{ name }}}} of postgres://etl:{password}@warehouse/crm"):
+        pass
+    assert recorded.events
+    assert "the job name" in caplog.text
+    assert password[:3] not in caplog.text

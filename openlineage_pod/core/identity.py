@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from openlineage_pod.core.parent import ParentContext
 from openlineage_pod.events.uuid7 import new_uuid7
-from openlineage_pod.settings import MAX_NAME, name_fault
+from openlineage_pod.settings import MAX_NAME, name_fault, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,5 +85,5 @@ def _checked(what: str, value: str | None, problems: list[str]) -> str | None:
     fault = None if value is None else name_fault(value)
     if fault is None:
         return value
-    problems.append(f"the {what} {ascii(value)[:80]} {fault}; the default is used")
+    problems.append(f"the {what} {quoted(value)} {fault}; the default is used")
     return None

@@ -288,8 +288,7 @@ def _from_parts(
 
 
 def _no_uuid(value: object, macro: str) -> str:
-    shown = quoted(value) if isinstance(value, str) else type(value).__name__
     right = f"the macro {{{{ {AIRFLOW_MACROS}.{macro}(task_instance) }}}} gives the right one"
     if isinstance(value, str) and is_template(value):
         return f"{NOT_RENDERED}; {right}"
-    return f"is no UUID ({shown}); Airflow's own run_id is none, {right}"
+    return f"is no UUID ({quoted(value)}); Airflow's own run_id is none, {right}"

@@ -198,13 +198,13 @@ class RunRecorder:
 
     def add_facet(self, owner: Literal["run", "job"], key: str, facet: Any) -> None:
         """Add a facet of the run or of its job."""
-        with guarded(f"add the {owner} facet {_shown(key)} to job {self.identity.job_name}"):
+        with guarded(f"add the {owner} facet {quoted(key)} to job {self.identity.job_name}"):
             if not isinstance(key, str) or not key:
-                raise self._fault(f"the key of a facet must be a string such as 'processing_engine', not {_shown(key)}")
+                raise self._fault(f"the key of a facet must be a string such as 'processing_engine', not {quoted(key)}")
             own = dict(facet) if hasattr(facet, "items") else facet  # a copy: the job may go on with its own
             if not is_facet(own):
                 raise self._fault(
-                    f"the {owner} facet {_shown(key)} must be an object of openlineage-python or a dictionary, "
+                    f"the {owner} facet {quoted(key)} must be an object of openlineage-python or a dictionary, "
                     f"not {type(facet).__name__}"
                 )
             if self._is_open(f"the {owner} facet {key}"):
@@ -315,10 +315,6 @@ class RunRecorder:
             inputs=self._datasets["input"].all(),
             outputs=self._datasets["output"].all(),
         )
-
-
-def _shown(key: Any) -> str:
-    return quoted(key) if isinstance(key, str) else type(key).__name__
 
 
 def new_run(
