@@ -9,8 +9,8 @@ from openlineage_pod._guard import logger
 __all__ = ["note", "summarise"]
 
 _MAX_NAMES = 5
-# The tasks of the DAG that is being read, by what they lack and why.
-_noted: dict[tuple[str, str], list[str]] = {}
+# Tasks by their DAG, what they lack and why. A DAG is not read to its end where another policy refuses a task.
+_noted: dict[tuple[str | None, str, str], list[str]] = {}
 
 
 def note(task: Any, lacks: str, reason: str) -> None:
@@ -22,7 +22,7 @@ def note(task: Any, lacks: str, reason: str) -> None:
         reason: continues a sentence about the task.
 
     """
-    _noted.setdefault((lacks, reason), []).append(str(getattr(task, "task_id", None)))
+    _noted.setdefault((_dag_id(task), lacks, reason), []).append(str(getattr(task, "task_id", None)))
 
 
 def summarise(task: Any) -> None:
@@ -30,9 +30,15 @@ def summarise(task: Any) -> None:
     tasks = getattr(getattr(task, "dag", None), "task_dict", None)
     if not _noted or (tasks and next(reversed(tasks)) != task.task_id):
         return
-    told = "; ".join(f"{_listed(names)} {reason}, so {lacks}" for (lacks, reason), names in _noted.items())
+    own = _dag_id(task)
+    told = [f"{_listed(names)} {reason}, so {lacks}" for (dag, lacks, reason), names in _noted.items() if dag == own]
     _noted.clear()
-    logger.info("DAG %s: %s", getattr(task, "dag_id", None), told)
+    if told:
+        logger.info("DAG %s: %s", own, "; ".join(told))
+
+
+def _dag_id(task: Any) -> str | None:
+    return getattr(task, "dag_id", None)
 
 
 def _listed(names: list[str]) -> str:

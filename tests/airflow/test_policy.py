@@ -6,12 +6,17 @@ import json
 import subprocess
 import sys
 from datetime import date
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import dataset_version_dataset
 
+from openlineage_pod.airflow import summary
 from openlineage_pod.airflow.task import declared_dataset
+
+if TYPE_CHECKING:
+    import pytest
 
 _LOOK = """
 import sys
@@ -44,3 +49,14 @@ def test_facets_of_a_declared_dataset() -> None:
     entry = declared_dataset(Dataset("s3://lake", "in", facets=facets), "inputs")
     assert json.loads(json.dumps(entry))["facets"]["checked"] == {"times": ["2026-01-02"]}
     assert entry["facets"]["version"]["datasetVersion"] == "7"
+
+
+def test_tasks_of_a_dag_that_was_not_read_to_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    """The tasks of a DAG that another policy refuses in the middle are not told as those of the next DAG."""
+    caplog.set_level("INFO", "openlineage_pod")
+    for dag_id, last in (("broken", "never"), ("whole", "load")):
+        dag = SimpleNamespace(task_dict={"load": None, last: None})
+        task = SimpleNamespace(dag=dag, dag_id=dag_id, task_id="load")
+        summary.note(task, "the pod is not linked", "opted out of OpenLineage")
+        summary.summarise(task)
+    assert caplog.messages == ["DAG whole: task load opted out of OpenLineage, so the pod is not linked"]
