@@ -91,9 +91,9 @@ class Preparer:
             thread.start()
             self._thread = self._thread or thread
 
-    def wait_until_ready(self) -> None:
-        """Wait until the credentials are read, and the spool is open or cannot be used."""
-        self._is_ready.wait()
+    def wait_until_ready(self, timeout: float | None) -> None:
+        """Wait up to `timeout` seconds until the credentials are read, and the spool is open or cannot be used."""
+        self._is_ready.wait(timeout)
 
     def stop(self) -> None:
         """End the thread once it has done what is queued."""

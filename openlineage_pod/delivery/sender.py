@@ -101,7 +101,7 @@ class Sender:
         except Exception as error:
             fault = error
         # No event comes before. Until then it is not known whether there is a spool, nor what has to be masked.
-        self._preparer.wait_until_ready()
+        self._preparer.wait_until_ready(None if self._exit is None else self._exit[1] - time.monotonic())
         spool = self._keeper.spool
         if self.transport is not None:
             self._transports.append(self.transport)

@@ -290,6 +290,35 @@ def test_time_of_the_end_without_a_thread(monkeypatch: pytest.MonkeyPatch, swall
     swallowed.clear()
 
 
+def test_spool_that_hangs_without_a_worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], swallowed: list[Exception]
+) -> None:
+    """Where no worker can be had and the spool's file system hangs, the end of the process does not wait for it."""
+    start, goes_on = threading.Thread.start, threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.endswith("worker"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def hang(*_arguments: object) -> None:
+        goes_on.wait(HANGS)
+
+    class Limited(Backend):
+        timeout = 5.0
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(keeper.Keeper, "open_spool", hang)
+    subject = delivery(Limited(), flush_timeout=0.5, spool_dir=str(tmp_path))
+    subject.submit(draft(1))
+    closing = threading.Thread(target=subject.close, daemon=True)
+    start(closing)
+    wait_until(lambda: not closing.is_alive(), "the process ends")
+    goes_on.set()
+    assert len(printed(capfd.readouterr().err)) == 1
+    swallowed.clear()
+
+
 def test_report_reads_well() -> None:
     """The report prints as the line that a person reads at the end of a log."""
     assert str(DeliveryReport(delivered=2, printed=1)) == "2 delivered, 0 spooled, 0 rejected, 1 printed, 0 pending"
