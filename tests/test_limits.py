@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from openlineage_pod import dataset, lineage_run
 from openlineage_pod.events.facets import facet
 from openlineage_pod.events.truncate import truncate_event
+from openlineage_pod.testing import record_events
 from tests.support.constants import PARENT_RUN_ID
 
 RUN_ID = "01938a60-0000-7000-8000-000000000000"
@@ -319,3 +321,17 @@ def check_event(parts: dict[str, Any], trace: int, limit: int) -> None:
     least, everything = truncate_event(document, 1)
     assert left_out == everything[: len(left_out)]
     assert size(cut) <= max(limit, size(least))
+
+
+def test_cut_name_shows_no_credential(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A known credential within which a dataset's name is cut is masked in warnings, and in the tag of a cut event."""
+    key = "Kq7-x2Rt-m9Wv-p4Zs"
+    monkeypatch.setenv("OPENLINEAGE_API_KEY", key)
+    monkeypatch.setenv("OPENLINEAGE_POD_MAX_EVENT_BYTES", "10000")
+    with record_events() as recorded, lineage_run("ingest") as run:
+        for length in (66, 86):
+            run.add_output(dataset(("s3://lake", "n" * length + key), schema=[("", "int"), ("x" * 300, "int")]))
+            run.add_input(dataset(("s3://la ke", "n" * length + key), facets={"own": {"text": "x" * 20_000}}))
+    assert "columns left out" in caplog.text
+    assert "openlineage_pod_left_out" in str(recorded.events)
+    assert key[:8] not in caplog.text + str(recorded.events)

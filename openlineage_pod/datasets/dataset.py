@@ -11,6 +11,7 @@ from openlineage_pod.datasets.naming import name_of
 from openlineage_pod.datasets.schema import schema_fields
 from openlineage_pod.datasets.uri import NotUnderstoodError
 from openlineage_pod.events.facets import complete_facet, facet, is_facet
+from openlineage_pod.events.texts import cut
 
 if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
@@ -51,7 +52,7 @@ class Dataset(NamedTuple):
     @property
     def shown(self) -> str:
         """Its namespace and name for a message, cut to a length that fits into a log line."""
-        return f"{self.namespace[:_MAX_SHOWN]}/{self.name[:_MAX_SHOWN]}" if self.name else "a dataset"
+        return f"{cut(self.namespace, _MAX_SHOWN)}/{cut(self.name, _MAX_SHOWN)}" if self.name else "a dataset"
 
     def merged(self, later: Dataset) -> Dataset:
         """Return this dataset with the facets and statistics of `later`, which replace those of the same key."""
@@ -206,7 +207,9 @@ def _from_mapping(found: Dataset, source: Mapping[str, Any]) -> Dataset:
             problems.append(f"its {kind} are left out: no object of facets by their keys")
             return {}
         problems.extend(
-            f"its facet {str(key)[:_MAX_SHOWN]!r} is left out: no object" for key in given if not is_facet(given[key])
+            f"its facet {cut(str(key), _MAX_SHOWN)!r} is left out: no object"
+            for key in given
+            if not is_facet(given[key])
         )
         return {key: _complete(key, value) for key, value in given.items() if is_facet(value)}
 

@@ -36,7 +36,7 @@ from openlineage_pod.datasets.uri import (
 )
 from openlineage_pod.events.addresses import is_host_list, is_template, without_credentials
 from openlineage_pod.events.namespaces import clean_namespace, why_unclean
-from openlineage_pod.events.texts import storable_text
+from openlineage_pod.events.texts import cut, storable_text
 
 __all__ = ["Named", "name_of"]
 
@@ -132,9 +132,9 @@ def _from_text(text: str) -> Named:
     namespace, name = templates.flattened(hidden), templates.restored(hidden_name)
     clean = clean_namespace(namespace)
     if namespace != hidden:
-        warnings = (*warnings, f"its namespace is sent as {clean[:100]!r}: it {_NOT_RENDERED}")
+        warnings = (*warnings, f"its namespace is sent as {cut(clean, 100)!r}: it {_NOT_RENDERED}")
     elif clean != namespace:
-        warnings = (*warnings, f"its namespace is sent as {clean[:100]!r}: it {why_unclean(namespace)}")
+        warnings = (*warnings, f"its namespace is sent as {cut(clean, 100)!r}: it {why_unclean(namespace)}")
     elif is_template(name, is_name=True):
         warnings = (*warnings, f"its name {_NOT_RENDERED}")
     return Named(clean, name, warnings)

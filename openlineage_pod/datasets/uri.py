@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from openlineage_pod._redaction.names import compiled
 from openlineage_pod.events.addresses import MARKS, PORT, UnclearError, has_credential_option, without_userinfo
+from openlineage_pod.events.texts import cut
 
 if TYPE_CHECKING:
     import re
@@ -198,4 +199,4 @@ def shown(uri: str) -> str:
     if "@" in uri or "=" in uri or is_connection_string(uri):
         found = compiled(_SCHEME).match(uri) or compiled(_ORACLE).match(uri) or compiled(_FIRST_OPTION).match(uri)
         return repr(f"{found[0]}..." if found else "...")
-    return repr(uri if len(uri) <= _MAX_SHOWN else f"{uri[:_MAX_SHOWN]}...")
+    return repr(cut(uri, _MAX_SHOWN))

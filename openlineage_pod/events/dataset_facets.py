@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from openlineage_pod._redaction.names import compiled
 from openlineage_pod.events.facets import facet
 from openlineage_pod.events.namespaces import clean_namespace
+from openlineage_pod.events.texts import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ def _entry(entry: dict[str, Any], side: str, warnings: list[str]) -> dict[str, A
                 del facets[key]
             else:
                 facets[key] = own
-            warnings.extend(f"{side} {name[:_MAX_SHOWN]!r}, facet {key!r}: {note}" for note in notes)
+            warnings.extend(f"{side} {cut(name, _MAX_SHOWN)!r}, facet {key!r}: {note}" for note in notes)
     if source := _data_source(clean_namespace(namespace)):
         own = facets.get("dataSource")
         # Marquez answers 500 to a source without a name.
@@ -99,7 +100,7 @@ def _column_name(given: Any, notes: list[str]) -> str:
     """Return the name of a column, cut to what can be stored; empty if it has none."""
     name = str(given) if isinstance(given, (str, int, float)) else ""
     if len(name) > _MAX_COLUMN_NAME:
-        notes.append(f"the name of column {name[:_MAX_SHOWN]!r}… is cut to {_MAX_COLUMN_NAME} characters")
+        notes.append(f"the name of column {cut(name, _MAX_SHOWN)!r} is cut to {_MAX_COLUMN_NAME} characters")
     return name[:_MAX_COLUMN_NAME] if name.strip() else ""
 
 
@@ -109,7 +110,7 @@ def _column_lineage(given: dict[str, Any], notes: list[str]) -> dict[str, Any] |
     for given_name, origins in fields.items() if isinstance(fields, dict) else ():
         found = origins.get("inputFields") if isinstance(origins, dict) else None
         name = _column_name(given_name, notes)
-        what = f"what names no column or no origin, at column {name[:_MAX_SHOWN]!r}"
+        what = f"what names no column or no origin, at column {cut(name, _MAX_SHOWN)!r}"
         kept = _identifiers(found, ("namespace", "name", "field"), what, notes)
         if kept and not name:
             notes.append(f"left out {what}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from openlineage_pod._redaction.names import compiled
 from openlineage_pod.events.addresses import is_template, without_credentials
+from openlineage_pod.events.texts import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +91,9 @@ def _entry(entry: Any, side: str, warnings: list[str]) -> list[Any]:
         return [entry]
     namespace, name = (given if isinstance(given, str) else "" for given in map(entry.get, ("namespace", "name")))
     own_name = without_credentials(name, is_name=True)
-    where = f"{side} {own_name[:_MAX_SHOWN]!r}"
+    where = f"{side} {cut(own_name, _MAX_SHOWN)!r}"
     if not namespace.strip() or not own_name.strip():
-        shown = clean_namespace(namespace)[:_MAX_SHOWN]
+        shown = cut(clean_namespace(namespace), _MAX_SHOWN)
         warnings.append(f"{where} of namespace {shown!r} is left out: it lacks a name or a namespace")
         return []
     clean = {
@@ -105,7 +106,7 @@ def _entry(entry: Any, side: str, warnings: list[str]) -> list[Any]:
             clean[kind] = {
                 key: _source(facet)
                 if key == "dataSource"
-                else _identifiers(facet, f"{where}, facet {key[:_MAX_SHOWN]!r}", warnings)
+                else _identifiers(facet, f"{where}, facet {cut(key, _MAX_SHOWN)!r}", warnings)
                 for key, facet in facets.items()
             }
     return [clean]
@@ -143,7 +144,7 @@ def _cleaned(namespace: str, where: str, warnings: list[str]) -> str:
     clean = clean_namespace(namespace)
     if clean != namespace and (reason := why_unclean(namespace)):
         # Not at the end: there ://_::1_:5432 is taken for a password that was cut.
-        warnings.append(f"{where}: its namespace is sent as {clean[:_MAX_SHOWN]!r}: it {reason}")
+        warnings.append(f"{where}: its namespace is sent as {cut(clean, _MAX_SHOWN)!r}: it {reason}")
     return clean
 
 

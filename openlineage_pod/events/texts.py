@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-__all__ = ["is_lossy", "storable_text"]
+__all__ = ["cut", "is_lossy", "storable_text"]
+
+
+def cut(text: str, length: int) -> str:
+    """Return a text for a message; the mark where it is cut is how masks know that a credential may end there."""
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def storable_text(text: str) -> str:

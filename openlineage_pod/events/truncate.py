@@ -9,6 +9,7 @@ from openlineage_pod._guard import logger
 from openlineage_pod._redaction.names import compiled
 from openlineage_pod.events.document import to_json
 from openlineage_pod.events.facets import facet
+from openlineage_pod.events.texts import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,7 @@ def _steps(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
     own = [(run, key, key) for key in run if key not in _KEPT_RUN_FACETS]
     own.extend((job, key, key) for key in job if key not in _KEPT_JOB_FACETS)
     of_datasets = [
-        (facets, key, f"{entry['name'][:80]}:{key}")
+        (facets, key, f"{cut(entry['name'], 80)}:{key}")
         for entry in document["inputs"] + document["outputs"]
         for facets in (entry.get("facets", {}), entry.get("inputFacets", {}), entry.get("outputFacets", {}))
         for key in facets
