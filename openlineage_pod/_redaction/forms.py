@@ -47,7 +47,7 @@ _UNRENDERED = r"\$\{\w+\}?|\{\{"
 _STEMS = "passw|passphrase|passcode|pass|pwd|pw|secret|token|key|credential|signature|sig|authorization|cookie|jwt|sas"
 _NAMED = rf"(?i)(?:{_STEMS})[\w.-]{{0,60}}\\{{0,8}}['\"]?\]?[ \t]{{0,8}}(?:={{1,3}}|=>|:=|:|%3[dD])>?[ \t]{{0,8}}"
 _AROUND_NAMES = r"[^\w.-]"
-_OPTION = r"(?<![\w-])--(?P<name>[A-Za-z][\w-]{0,60})(?:['\"],)?[ \t]{1,8}(?!-)"
+_OPTION = r"(?<![\w-])--(?P<name>[A-Za-z][\w-]{0,60})(?:['\"],[ \t]{0,8}|[ \t]{1,8})(?!-)"
 # V1EnvVar(name='DB_PASSWORD', value='x'), - name: DB_PASSWORD\n  value: x; and ('password', 'x')
 _SETTING = (
     r"(?i)\b(?:name|key)['\"]?[ \t]{0,4}[=:][ \t]{0,4}['\"]?(?P<name>[a-z][\w.-]{0,60})['\"]?,?\s{1,40}"
@@ -96,8 +96,8 @@ _SLACK_HOOK = r"hooks\.slack\.com/(?:services|workflows)/(?P<secret>[\w/-]{20,})
 # https://token@host: a user without a password that nobody could remember.
 _LONG_USER = r"(?i)https?://(?P<secret>(?=[\w.~-]{0,200}\d)(?=[\w.~-]{0,200}[a-z])[\w.~-]{20,200})(?=@)"
 # Between two arguments of a command, also in the list that subprocess puts into its messages.
-_NEXT_ARGUMENT = r"(?:['\"],)?[ ]['\"]?"
-_OPTIONS = r"\b[^\n;|]{0,200}?[ ]['\"]?"
+_NEXT_ARGUMENT = r"(?:['\"],[ ]?|[ ])['\"]?"
+_OPTIONS = r"\b[^\n;|]{0,200}?(?:[ ]['\"]?|,['\"])"
 _OF_USER = rf"(?:-u(?:{_NEXT_ARGUMENT})?|--(?:proxy-)?user(?:=|{_NEXT_ARGUMENT}))"
 # By what a command is called, or a mark that the option of it has.
 _COMMANDS = {
