@@ -45,6 +45,8 @@ MASKED = {
         "OPENLINEAGE_POD_INPUTS='[\"postgres://warehouse_user:***...'"
     ),
     "jdbc:oracle:thin:scott/hun/ter2@//ora:1521/ORCL": "jdbc:oracle:thin:scott/***@//ora:1521/ORCL",
+    "no oracle+oracledb://scott/hunter2@ora:1521/ORCL": "no oracle+oracledb://scott/***@ora:1521/ORCL",
+    "no //etl:hunter2@warehouse/crm": "no //etl:***@warehouse/crm",
     "sqlplus scott/hunter2@ora:1521/ORCL": "sqlplus scott/***@ora:1521/ORCL",
     "jdbc:sqlserver://h:1433;password=hunter2;encrypt=true": "jdbc:sqlserver://h:1433;password=***;encrypt=true",
     "jdbc:sqlserver://h:1433;password={hun;ter2};x=1": "jdbc:sqlserver://h:1433;password={***};x=1",

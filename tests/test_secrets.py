@@ -218,6 +218,9 @@ NAMES: dict[str, tuple[str, str]] = {
     "without a scheme": ("etl:hunter2@h:5432/crm", "h:5432/crm"),
     "Oracle's short form": ("scott/hunter2@//ora:1521/ORCL", "ora:1521/ORCL"),
     "Oracle's short form in a URL": ("oracle://scott/hunter2@ora:1521", "oracle://ora:1521"),
+    "connection string": ("host=h password=hunter2 dbname=crm", "_"),
+    "connection string of a vendor": ("AccountKey=hunter2;AccountName=x", "_"),
+    "behind slashes": ("//etl:hunter2@h/crm", "h/crm"),
     "session": ("https://h/a;jsessionid=hunter2", "https://h/a"),
     "nothing left": (KEY, "_"),
 }
@@ -259,6 +262,7 @@ def test_names(place: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
         "topic:secret:latest",
         "etl:x@host",
         "nessie:crm.accounts@main",
+        "secret=x/day=2026-11-21 08/part",
         "part/a@2024",
     ],
 )

@@ -69,11 +69,11 @@ _CALL = r"(?i)\bpassword[ \t]?\([ \t]?(?=['\"])"
 
 # --- forms that one pattern finds: the credential is its group `secret`
 
-_ORACLE = r"(?i)(?:jdbc:oracle:\w{1,10}:[^\s/@'\"]{0,64}/)(?P<secret>[^\s'\"]{1,128})(?=@)"
+_ORACLE = r"(?i)(?:(?:jdbc:oracle:\w{1,10}:|oracle[\w+]{0,20}://)[^\s/@'\":]{0,64}/)(?P<secret>[^\s'\"]{1,128})(?=@)"
 _ORACLE_SHORT = r"(?<![\w/.:@-])[A-Za-z]\w{0,30}/(?P<secret>[^\s/@'\"]{1,64})(?=@(?://)?[\w.-]{1,80}:\d{2,5}[/:]\w)"
 # etl:secret@warehouse. Not: mailto:ada@example.com, app:1.2@sha256:…, project:dataset.table@1699999999
 _SCHEMELESS = (
-    r"(?<![\w/.@:+-])(?!(?i:mailto|e-?mail|mail|to|from|cc|bcc|contact|author|owner|maintainer|sip|acct|urn|arn|jdbc|"
+    r"(?:(?<![\w/.@:+-])|(?<=[\s'\"]//))(?!(?i:mailto|e-?mail|mail|to|from|cc|bcc|contact|author|owner|maintainer|sip|acct|urn|arn|jdbc|"
     r"https?|ftp|s3|gs|file|git|ssh|npm|pkg|pypi|docker|oci):)"
     r"[A-Za-z_][\w.-]{0,40}:(?!//|\d{1,5}:)(?P<secret>[^\s@'\"<>]{3,80}(?:@[^\s@'\"<>]{1,80}){0,3})"
     r"(?=@(?!sha\d{3}:|v\d)(?:[A-Za-z][\w.-]*|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:]{2,40}\]))"
@@ -268,7 +268,7 @@ def _is_any(_name: str, _value: str) -> bool:
 _FORMS = (
     _Form(("-----begin",), _private_keys),
     _Form(("://",), replace_passwords),
-    _Form(("jdbc:oracle:",), _pattern(_ORACLE)),
+    _Form(("oracle",), _pattern(_ORACLE)),
     _Form(("@",), _pattern(_ORACLE_SHORT)),
     _Form(tuple(_STEMS.split("|")), _behind(_NAMED, _name, _is_value)),
     _Form(("--",), _behind(_OPTION, _name_of_option, _is_argument)),

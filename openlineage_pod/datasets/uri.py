@@ -39,7 +39,7 @@ _CONNECTION_STRING = r"[A-Za-z][\w .\-]{0,40}=[^/]*[;\s] {0,4}[A-Za-z][\w .\-]{0
 # user:password@host, scott/tiger@host:1521 and scott/tiger@//host, and git@host:path
 _USER_AND_HOST = r"[^/@\s]*:[^@]*@|[^/@\s]+/[^@]*@(?://|[\w.\-]+:\d)|[^/@\s]+@[^/@\s]+:"
 # //user:password@host, or with a scheme that lacks its colon
-_USER_BEHIND_SLASHES = r"[\w+.\-]*//[^/@\s:]+:[^/@]+@"
+_USER_BEHIND_SLASHES = r"[\w+.\-]*//[^/@\s:]+:[^@]+@"
 _EXPRESSION = r"\$\{[^{}]{0,200}\}|\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}|\$\([^()]{0,200}\)|%\([^()]{0,200}\)s"
 _MAX_SHOWN = 100
 

@@ -31,6 +31,10 @@ _IN_BRACKETS = r"\[[^\]]*\]"
 _QUERY = r"\?[\w.\-]+=[^/?#]*$"
 _OPTION = r"(?:^|[;?&#,:\s])([A-Za-z][\w .\-]{0,40}?) {0,4}="
 _OPTION_OF_NAME = r"[;?&#] {0,4}([A-Za-z][\w .\-]{0,40}?) {0,4}="
+# In a namespace no path stands in front of the host, so the password may hold anything.
+_USER_IN_NAMESPACE = r"[A-Za-z]\w*/.+@(?=(?://)?[\w.\-]+:\d)"
+# host=h password=x, but not the partitions token=1/day=2
+_CONNECTION_STRING = r"[A-Za-z][\w .\-]{0,40}?=[^;\s]*[;\s] {0,4}[A-Za-z][\w .\-]{0,40}="
 # Wider than for text in general: no option belongs into the name of a dataset.
 _CREDENTIAL = (
     r"(?i)pass(?:w|phrase|code|_|\d|$)|pwd|secret|token(?!i)|signature|credential(?!.*(?:path|file))|authorization"
@@ -41,7 +45,7 @@ _URL = r"[A-Za-z][\w+.\-]*://"
 _JDBC = r"(?i)jdbc:[\w+.\-]+:(?:\w+:)?"
 # Without a scheme only what names a host behind it: ns:table@branch and a/b@2024 are names.
 _USER_AND_HOST = (
-    r"[A-Za-z][\w.\-]*:(?!\d+[@:/])[^\s/@]+@(?=[A-Za-z][\w.\-]*(?::\d+)?/)"
+    r"(?://)?[A-Za-z][\w.\-]*:(?!\d+[@:/])[^\s/@]+@(?=[A-Za-z][\w.\-]*(?::\d+)?/)"
     r"|[A-Za-z]\w*/[^\s/@]+@(?=(?://)?[\w.\-]+:\d)"
 )
 _TEMPLATE = r"\$\{|\{\{|\{%|\$\(|%\(\w+\)s"
@@ -92,14 +96,17 @@ def without_credentials(text: str, *, is_name: bool = False) -> str:
     Removed are `user:password@` and all options, such as `;user=…;password=…`, if one of them is a credential.
     """
     if has_credential_option(text, is_name=is_name):
-        found = compiled(_OPTION_OF_NAME if is_name else _OPTION).search(text)
+        found = compiled(_option(text, is_name=is_name)).search(text)
         text = text[: found.start()] if found else text
     if "@" not in text:
         return text
     start = compiled(_URL).search(text) or compiled(_JDBC).match(text)
     scheme, rest = (text[: start.end()], text[start.end() :]) if start else ("", text)
     before, _, after = rest.rpartition("@")
-    if user_and_host := compiled(_USER_AND_HOST).match(rest):
+    user_and_host = compiled(_USER_AND_HOST).match(rest)
+    if not is_name:
+        user_and_host = user_and_host or compiled(_USER_IN_NAMESPACE).match(rest)
+    if user_and_host:
         return scheme + (rest[user_and_host.end() :] if is_name else after).removeprefix("//")
     if start is None and is_name:
         return text
@@ -113,8 +120,13 @@ def has_credential_option(text: str, *, is_name: bool = False) -> bool:
     """Return whether `text` has an option such as `password=…`; in a name only behind `;`, `?`, `&` or `#`."""
     if "=" not in text:
         return False
-    options = compiled(_OPTION_OF_NAME if is_name else _OPTION).findall(text)
+    options = compiled(_option(text, is_name=is_name)).findall(text)
     return any(compiled(_CREDENTIAL).search(name) for name in options)
+
+
+def _option(text: str, *, is_name: bool) -> str:
+    """Return the pattern for the options in a namespace or name."""
+    return _OPTION_OF_NAME if is_name and not compiled(_CONNECTION_STRING).match(text) else _OPTION
 
 
 def is_template(text: str, *, is_name: bool = False) -> bool:
