@@ -151,8 +151,15 @@ def test_a_backend_that_is_slow_only_at_first(start: Start, receiver: Receiver) 
     check_delivered(finished, receiver.events(), 200)
 
 
-@pytest.mark.parametrize("runs", [1, 20])
-@pytest.mark.parametrize("when", ["before-the-import", "after-the-import", "after-the-first-run"])
+@pytest.mark.parametrize(
+    ("when", "runs"),
+    fast(
+        [(when, runs) for when in ("before-the-import", "after-the-import", "after-the-first-run") for runs in (1, 20)],
+        ("before-the-import", 20),
+        ("after-the-import", 1),
+        ("after-the-first-run", 20),
+    ),
+)
 def test_runs_of_an_exit_handler(when: str, runs: int, start: Start, receiver: Receiver) -> None:
     """A job's own exit handler may report runs, whether it comes before our exit handler or after it."""
     receiver.script({"delay": 0.02})
