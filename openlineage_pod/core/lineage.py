@@ -96,8 +96,7 @@ class LineageScope:
                     description=description,
                     **self._options,
                 )
-                run.start()
-                return run
+                return run if run.start() else None
         return None
 
     def _left(self, caller: FrameType) -> RunRecorder | None:

@@ -225,11 +225,14 @@ class RunRecorder:
         """Return `base` for a child process of this run."""
         return self.as_parent().child_env(base)
 
-    def start(self) -> None:
-        """Report the START. The run is not made current yet."""
-        with deferring_sigterm:
+    def start(self) -> bool:
+        """Report the START; return False if the process ends. The run is not made current yet."""
+        with self._runtime.reporting(), deferring_sigterm:
+            if not self._runtime.takes_runs:
+                return False
             self._runtime.delivery.submit(self._draft("START", self._started_at, {}))
             self._runtime.open_runs[self.identity.run_id] = self
+        return True
 
     def write_fallback(self, outcome: Outcome) -> None:
         """Leave this end for the case that the process dies without one; it takes a spool."""
@@ -260,7 +263,7 @@ class RunRecorder:
         if self._process != os.getpid():
             return
         ending = self._ending(outcome)
-        with deferring_sigterm:
+        with self._runtime.reporting(), deferring_sigterm:
             if not self._end.take():
                 return
             try:

@@ -11,15 +11,16 @@ import copy
 import os
 import sys
 import threading
+import time
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from openlineage_pod._fork import RemadeLock
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod._once import Once
 from openlineage_pod._sigterm import watch_sigterm
-from openlineage_pod._threads import is_main_thread
+from openlineage_pod._threads import is_main_thread, sleep
 from openlineage_pod.core.handover import handed_over
 from openlineage_pod.core.parent import child_environ, read_parent
 from openlineage_pod.core.pod import pod_facet
@@ -31,7 +32,7 @@ from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Protocol
 
     from openlineage_pod.core.parent import ParentContext
@@ -51,6 +52,9 @@ __all__ = ["Runtime", "configuration_error", "existing_runtime", "replace_runtim
 
 # After the flush timeout a report of SIGTERM that still runs waits for something that will not come.
 _LATE = 1.0
+# Seconds for which the end of the process waits for other threads that are reporting, and between two looks at them.
+_MAX_REPORTING = 0.1
+_CHECK_AGAIN = 0.001
 
 
 class Runtime:
@@ -93,6 +97,10 @@ class Runtime:
         self.delivery = Delivery(settings, self._connected)
         self.open_runs: dict[str, OpenRun] = {}
         self.told_of_other_threads = False
+        # Whether this thread goes on no further, because the process is ending.
+        self._is_stopping: Callable[[], bool] = _never
+        # One item for each thread that is reporting at the moment.
+        self._reporting: list[None] = []
         # OPENLINEAGE_RUN_ID names one run; a multiprocessing child has inherited it from the process it belongs to.
         self.has_run_id = bool(settings.run_id) and not _is_multiprocessing_child()
         self._run_id = Once()
@@ -112,23 +120,42 @@ class Runtime:
         self.delivery.abandon()
         child = copy.copy(self)
         child.delivery = Delivery(self.settings, self._connected)
-        child.open_runs = {}
-        child.has_run_id = False
+        child.open_runs, child.has_run_id = {}, False
+        child._reporting, child._is_stopping = [], _never  # noqa: SLF001  it is one of this class
         return child
 
     def take_run_id(self) -> str | None:
         """Return `OPENLINEAGE_RUN_ID` to the first outermost run, and None to every later one."""
         return self.settings.run_id if self.has_run_id and self._run_id.take() else None
 
+    @property
+    def takes_runs(self) -> bool:
+        """Whether a run that begins on this thread can end: the end of the process may stop it."""
+        return not self._is_stopping()
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Have the end of the process wait for the block, which reports a start or an end of a run."""
+        self._reporting.append(None)  # atomic, as `pop` is
+        try:
+            yield
+        finally:
+            self._reporting.pop()
+
+    def end(self, reason: str, is_stopping: Callable[[], bool]) -> None:
+        """Abort every open run, begin no other one on a thread that `is_stopping()`, and deliver."""
+        self._is_stopping = is_stopping
+        deadline = time.monotonic() + _MAX_REPORTING
+        while self._reporting and time.monotonic() < deadline:
+            sleep(_CHECK_AGAIN)
+        for run in reversed(list(self.open_runs.values())):  # the innermost first
+            run.abort(reason)
+        self.delivery.close()
+
     def _connected(self, environ: Mapping[str, str]) -> Transport | None:
         transport = self._connect(environ)
         _deliver_before_libraries_end()
         return transport
-
-    def abort_open_runs(self, reason: str) -> None:
-        """End every open run of this process as aborted, the innermost first."""
-        for run in reversed(list(self.open_runs.values())):
-            run.abort(reason)
 
 
 def _check(settings: Settings, problems: list[str], connect: Connect) -> None:
@@ -198,10 +225,22 @@ def _close() -> None:
     if _current is not None and not _current.settings.disabled:
         with guarded("deliver the last events"):
             # In a daemon thread, or of a generator that nobody exhausted; it must not stay RUNNING for ever.
-            _current.abort_open_runs("the process ended before the run did")
-            _current.delivery.close()
+            _current.end("the process ended before the run did", _is_daemon)
             if getattr(sys, "last_type", None) is KeyboardInterrupt:
                 _mark_interrupted()
+
+
+def _never() -> bool:
+    return False
+
+
+def _always() -> bool:
+    return True
+
+
+def _is_daemon() -> bool:
+    """Return whether the end of the process stops this thread wherever it is."""
+    return not is_main_thread() and threading.current_thread().daemon
 
 
 def _mark_interrupted() -> None:
@@ -259,8 +298,7 @@ def _watch_end_of_process() -> None:
 def _report_termination() -> None:
     if _current is not None:
         with guarded("report the end by SIGTERM"):
-            _current.abort_open_runs("the process was terminated by SIGTERM")
-    _close()
+            _current.end("the process was terminated by SIGTERM", _always)
 
 
 def _after_fork_in_child() -> None:

@@ -51,6 +51,36 @@ def test_a_slow_backend_gets_everything(receiver: Receiver, jobs: Jobs) -> None:
     assert all(run == ["START", "COMPLETE"] for run in runs.values())
 
 
+@pytest.mark.parametrize("is_terminated", [False, True], ids=["last line", "SIGTERM"])
+def test_threads_that_begin_runs_to_the_end(is_terminated: bool, receiver: Receiver, jobs: Jobs) -> None:
+    """A run that the end of the process would stop is not begun, also while the end waits for a slow backend."""
+    receiver.script({"delay": 0.02})
+    job = jobs.start(
+        f"""
+        import os, signal, threading, time
+        from openlineage_pod import lineage_run
+        def work():
+            while True:
+                with lineage_run("work"):
+                    time.sleep(0.001)
+        with lineage_run("first"):
+            pass
+        for _ in range(4):
+            threading.Thread(target=work, daemon={not is_terminated}).start()
+        time.sleep(0.1)
+        if {is_terminated}:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        """,
+        {**receiver.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "60"},
+    )
+    finished = job.finish()
+    assert (finished.returncode, finished.stderr) == (-15 if is_terminated else 0, "")
+    runs = by_run(receiver.events())
+    assert [run for run in runs.values() if len(run) != 2] == []
+    assert len(runs) > 5
+
+
 @pytest.mark.serial
 @pytest.mark.parametrize(
     "rule", [{"action": "hang"}, {"delay": 60.0}, {"status": 503, "headers": {"Retry-After": "3600"}}]
