@@ -12,6 +12,7 @@ from openlineage_pod.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 __all__ = ["guarded", "logger", "mask_log_lines"]
 
@@ -71,14 +72,32 @@ def mask_log_lines(mask: Callable[[str], str]) -> None:
 def guarded(doing: str) -> Iterator[None]:
     """Turn any `Exception` of the block into one warning that names what we were `doing`.
 
-    `ConfigurationError` passes: it exists only in strict mode, where the user asked for it. So does every
-    `BaseException` that is no `Exception`: a KeyboardInterrupt belongs to the job, wherever it arrives.
+    `ConfigurationError` passes: it exists only in strict mode, where the user asked for it. So does what belongs to the
+    job, wherever it arrives: every `BaseException` that is no `Exception`, such as KeyboardInterrupt, and what a signal
+    handler raises, such as the exception of a time limit.
     """
     try:
         yield
     except ConfigurationError:
         raise
     except Exception as error:
+        if _is_from_signal_handler(error):
+            raise
         if swallowed is not None:
             swallowed.append(error)
         logger.warning("could not %s (%s: %s); the job goes on without it", doing, type(error).__name__, error)
+
+
+def _is_from_signal_handler(error: Exception) -> bool:
+    """Return whether the error comes from a function that got a number and the frame that it interrupted."""
+    interrupted: FrameType | None = None
+    step = error.__traceback__
+    while step is not None:
+        values: list[Any] = []
+        for value in step.tb_frame.f_locals.values():
+            values += value if type(value) is tuple else [value]
+        if interrupted is not None and any(value is interrupted for value in values):
+            return any(isinstance(value, int) for value in values)
+        interrupted = step.tb_frame
+        step = step.tb_next
+    return False

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from openlineage_pod._guard import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
 # Each is set before the package is imported.
 SETUPS = {
@@ -67,3 +77,48 @@ def test_any_logger_class(setup: str) -> None:
     assert "etl:s3cret" not in done.stderr
     if "no " not in setup:
         assert "'odd'" in done.stderr
+
+
+class LateError(Exception):
+    """The time of the job is over."""
+
+
+def stop(_number: int, _frame: FrameType | None) -> None:
+    """Raise, as the handler of a time limit does."""
+    raise LateError
+
+
+class Stopper:
+    """A handler that is an object."""
+
+    def __call__(self, *_args: Any) -> None:
+        """Raise by another function."""
+        stop(0, None)
+
+
+HANDLERS: dict[str, Callable[..., None]] = {
+    "function": stop,
+    "any arguments": lambda *args: stop(args[0], None),
+    "partial": partial(lambda _text, number, _frame: stop(number, None), "text"),
+    "object": Stopper(),
+}
+
+
+@pytest.fixture
+def handle() -> Iterator[Callable[[Callable[..., None]], object]]:
+    """Return a function that sets the handler of SIGUSR1."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield partial(signal.signal, signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_error_of_a_signal_handler(handler: str, handle: Callable[..., object]) -> None:
+    """What the job's signal handler raises in the middle of our code is raised in the job."""
+    handle(HANDLERS[handler])
+
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    with pytest.raises(LateError), guarded("work"):
+        work()
