@@ -22,7 +22,7 @@ from openlineage_pod.events.document import Document, to_document
 from tests.support.events import draft
 from tests.support.harness import on_a_thread
 from tests.support.proxy import Proxy
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +140,13 @@ def test_failure(url: str, serve: Any, told: tuple[str, ...], library: str) -> N
 def test_phase(scheme: str, phase: str, library: str) -> None:
     """While a request is under way its transport tells what it is waiting for."""
     assert library
-    with closing(Server(hang)) as server:
+    asked = threading.Event()
+
+    def listen(connection: socket.socket) -> None:
+        connection.recv(65536)
+        asked.set()
+
+    with closing(Server(listen)) as server:
         transport = DirectHttpTransport(f"{scheme}://{server.address}")
 
         def emit() -> None:
@@ -151,6 +157,8 @@ def test_phase(scheme: str, phase: str, library: str) -> None:
         assert transport.phase == ""
         thread.start()
         wait_until(lambda: transport.phase == f"{phase} {server.address}", "the phase is told")
+        # Python leaves a socket to the garbage collector whose peer has gone before the TLS handshake began.
+        assert asked.wait(HANGS)
     thread.join()
     assert transport.phase == ""
 

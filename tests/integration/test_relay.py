@@ -291,6 +291,7 @@ def test_backend_that_is_not_well_at_the_end(
     assert len(names(spool / "new")) == 2 * runs
 
 
+@pytest.mark.slow
 def test_outage(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """An outage is one line, however long, and everything is delivered in order afterwards."""
     receiver.script({"status": 503})

@@ -76,7 +76,7 @@ CAUSES = {
 }
 
 
-@pytest.mark.parametrize("case", CAUSES)
+@pytest.mark.parametrize("case", fast(CAUSES, "no transport", "wrong transport"))
 def test_the_last_cause(case: str, refused: str, jobs: Jobs) -> None:
     """The line names the cause also where no backend has answered."""
     environ, cause = CAUSES[case]

@@ -385,7 +385,6 @@ def test_own_transport_is_drained_at_exit(kind: str, jobs: Jobs) -> None:
         [(kind, spooled) for kind in ("Threaded", "Batch", "Stuck") for spooled in (False, True)],
         ("Threaded", False),
         ("Batch", True),
-        ("Stuck", False),
     ),
 )
 def test_own_transport_that_fails_at_exit_is_counted(kind: str, spooled: bool, jobs: Jobs) -> None:

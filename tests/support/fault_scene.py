@@ -61,6 +61,8 @@ def flush(timeout=None):
     pass
 """
 _ran_without: dict[tuple[str, bytes, str], Finished] = {}
+# Why a START was set aside that no backend had refused for good.
+_NEVER_REFUSED = f"{SUPERSEDED}: its run ended without it"
 _SUMMARY = re.compile(r"at exit not all lineage events were delivered: (.*)")
 
 
@@ -71,6 +73,7 @@ class Books(NamedTuple):
     spooled: list[str]
     rejected: list[str]
     printed: list[str]
+    superseded: list[str]
 
     @property
     def places(self) -> dict[str, list[str]]:
@@ -181,10 +184,11 @@ class Scene:
         places = {
             "delivered": [event for backend in backends for event in backend.events()],
             "spooled": [_read(file) for file in self.files("new")],
-            "rejected": [record["event"] for record in self._rejected() if not record["reason"].startswith(SUPERSEDED)],
+            "rejected": [record["event"] for record in self._rejected() if record["reason"] != _NEVER_REFUSED],
             "printed": [event for process in finished for event in process.printed],
+            "superseded": [record["event"] for record in self._rejected() if record["reason"] == _NEVER_REFUSED],
         }
-        SEEN_EVENTS.extend(places["spooled"] + places["rejected"])
+        SEEN_EVENTS.extend(places["spooled"] + places["rejected"] + places["superseded"])
         expected = [(job, event_type) for job, event_types in produced.items() for event_type in event_types]
         found = {
             place: [(event["job"]["name"], event["eventType"]) for event in events] for place, events in places.items()
@@ -231,6 +235,8 @@ def _check_told(finished: Sequence[Finished], counted: Mapping[str, int]) -> Non
                 told[place] += int(count)
     assert told["pending"] == 0, f"{told['pending']} events were lost"
     assert told["spooled"] == counted["spooled"], f"told: {told}, counted: {counted}"
+    # Without a spool, nothing keeps a START that was superseded.
+    assert told["superseded"] >= counted["superseded"], f"told: {told}, counted: {counted}"
     # Without a spool, what was refused for good is printed.
     assert told["rejected"] + told["printed"] == counted["rejected"] + counted["printed"], f"{told}, counted: {counted}"
 
