@@ -62,6 +62,7 @@ def test_name_of_a_program(command: list[str], name: str, receiver: Receiver, jo
     assert {event["job"]["name"] for event in receiver.events()} == {f"etl.ingest.{name}"}
 
 
+@pytest.mark.slow
 def test_name_below_pytest(receiver: Receiver, jobs: Jobs) -> None:
     """A block in a test that `python -m pytest` runs is called pytest, not __main__."""
     jobs.file("test_it.py", f"def test_it():\n{BLOCK.replace(chr(10), chr(10) + '    ')}\n")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.harness import Jobs
 
 
-@pytest.fixture(params=["memory", "spool"])
+@pytest.fixture(params=["memory", pytest.param("spool", marks=pytest.mark.slow)])
 def scene(request: pytest.FixtureRequest, jobs: Jobs, tmp_path: Path) -> Scene:
     """Run jobs that keep their events in memory, and again ones that have a spool."""
     return Scene(jobs, tmp_path / "spool" if request.param == "spool" else None)

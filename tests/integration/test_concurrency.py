@@ -222,6 +222,7 @@ def test_the_first_event_imports_nothing_after_the_lock(receiver: Receiver, jobs
     assert (finished.stdout, finished.stderr) == ("[]\n", "")
 
 
+@pytest.mark.slow
 def test_threads_have_runs_of_their_own(receiver: Receiver, jobs: Jobs) -> None:
     """32 threads report 10 runs each at once: each run is whole, with its START before its end."""
     finished = jobs.run(

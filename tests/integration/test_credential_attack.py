@@ -378,8 +378,7 @@ PROXIES = ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy")
     ("variable", "characters"),
     fast(
         [(variable, characters) for variable in PROXIES for characters in UNESCAPED],
-        *(("http_proxy", characters) for characters in UNESCAPED),
-        ("HTTP_PROXY", "/x@"),
+        ("http_proxy", "/x@"),
         ("ALL_PROXY", "/x@"),
     ),
 )

@@ -68,7 +68,6 @@ def key_as(how: str, receiver: Receiver, jobs: Jobs) -> dict[str, str]:
         [(status, how) for status in (201, 401, 503) for how in ("variable", "dynamic", "file")],
         (201, "variable"),
         (401, "dynamic"),
-        (503, "file"),
     ),
 )
 def test_the_key_goes_to_the_backend_and_nowhere_else(status: int, how: str, receiver: Receiver, jobs: Jobs) -> None:
@@ -131,6 +130,7 @@ def test_a_malformed_url_does_not_show_its_password(url: str, password: str, job
     assert "ter2" not in finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [f'{{"type": "api_key", "apiKey": "{KEY}"', f'"{KEY}"', f'["{KEY}"]', KEY])
 def test_a_malformed_auth_does_not_show_the_key(value: str, receiver: Receiver, jobs: Jobs) -> None:
     """A slip in the configuration of the key does not put the key into the warning about it."""

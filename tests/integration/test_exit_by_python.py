@@ -115,7 +115,9 @@ def test_the_job_runs_by_the_python_of_the_test(
     assert path.startswith(str(request.config.rootpath)) or sys.version.startswith(version)
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.5], ids=["at-once", "50-ms", "500-ms"])
+@pytest.mark.parametrize(
+    "delay", [0.0, 0.05, pytest.param(0.5, marks=pytest.mark.slow)], ids=["at-once", "50-ms", "500-ms"]
+)
 @pytest.mark.parametrize("runs", [5, 100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_quick_runs(runs: int, delay: float, start: Start, receiver: Receiver) -> None:
     """A burst of runs just before the end is delivered, or counted where the flush timeout is too short for it."""
@@ -308,6 +310,7 @@ def test_a_backlog_in_the_spool(start: Start, receiver: Receiver, refused: str, 
     assert len(received) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_children_of_multiprocessing(method: str, start: Start, receiver: Receiver) -> None:
     """A child delivers its own burst of runs, and its parent those of the parent."""
@@ -381,6 +384,7 @@ def test_the_wrapper(python: str, jobs: Jobs, receiver: Receiver) -> None:
     check_delivered(finished, receiver.events(), 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["before-our-handler", "in-our-handler", "after-our-handler"])
 def test_sigterm_during_the_exit(where: str, start: Start, receiver: Receiver) -> None:
     """A process that is terminated while it ends delivers its events before it dies of SIGTERM."""

@@ -15,6 +15,7 @@ import pytest
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.events.document import Document, fallback_event
 from tests.support.events import event
+from tests.support.examples import fast
 from tests.support.files import names
 from tests.support.harness import by_run, types
 from tests.support.processes import child_of, pid_1
@@ -224,6 +225,7 @@ def test_stopped_as_pid_1(number: signal.Signals, spool: Path, receiver: Receive
     assert time.monotonic() - asked < at_most()
 
 
+@pytest.mark.slow
 @pytest.mark.serial
 def test_living_processes_have_their_grace(spool: Path, receiver: Receiver, jobs: Jobs) -> None:
     """After the signal the relay waits for processes that still run, delivers their own ends, and exits then."""
@@ -266,7 +268,7 @@ def test_process_that_outlives_the_grace(stopped: bool, spool: Path, receiver: R
 
 
 @pytest.mark.serial
-@pytest.mark.parametrize("backend", ["refuses", "fails", "hangs"])
+@pytest.mark.parametrize("backend", fast(["refuses", "fails", "hangs"], "fails"))
 def test_backend_that_is_not_well_at_the_end(
     backend: str, spool: Path, receiver: Receiver, refused: str, jobs: Jobs
 ) -> None:

@@ -113,7 +113,15 @@ def test_an_event_that_is_refused_does_not_hold_up_the_others(receiver: Receiver
     assert types(finished.printed) == ["START", "COMPLETE"]
 
 
-@pytest.mark.parametrize("rule", [{"status": 503}, {"status": 429}, {"action": "reset"}], ids=["503", "429", "reset"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"status": 503},
+        pytest.param({"status": 429}, marks=pytest.mark.slow),
+        pytest.param({"action": "reset"}, marks=pytest.mark.slow),
+    ],
+    ids=["503", "429", "reset"],
+)
 def test_there_is_one_retry_layer(rule: Any, receiver: Receiver, jobs: Jobs) -> None:
     """Between two attempts there is always our own pause: the transport does not retry by itself."""
     receiver.script(rule)

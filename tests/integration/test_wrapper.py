@@ -131,6 +131,7 @@ def test_a_module_that_cannot_be_imported(broken: str, receiver: Receiver, jobs:
     assert not list(tmp_path.glob("*.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.serial
 def test_imports_that_take_long(receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
     """Signals are forwarded at once, and the end is waited for no longer than the flush timeout, whatever they take."""
@@ -484,6 +485,7 @@ def test_backend_that_is_not_well(backend: str, stopped: bool, receiver: Receive
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.serial
 def test_grace_period_that_is_shorter_than_the_flush_timeout(receiver: Receiver, jobs: Jobs) -> None:
     """After a stop signal the end of the wrapper keeps within the grace period, and the events are printed before."""
@@ -590,6 +592,7 @@ def test_spool_of_a_run_that_ends_well(receiver: Receiver, jobs: Jobs, tmp_path:
 # --- at the edges
 
 
+@pytest.mark.slow
 @pytest.mark.serial
 def test_last_chance_before_the_kill(refused: str, jobs: Jobs) -> None:
     """A command that goes on after SIGTERM is reported, with all it has told, before the SIGKILL comes."""
