@@ -217,7 +217,7 @@ class Sender:
             if not self._is_key_refused:  # one line for all events
                 self._is_key_refused = True
                 logger.warning(
-                    "the lineage backend refuses the API key: %s; events stay in the spool %s until the next process, "
+                    "access to the lineage backend is refused: %s; events stay in the spool %s until the next process, "
                     "a relay or `openlineage-pod replay` delivers them",
                     reason,
                     self._settings.spool_dir,

@@ -18,6 +18,7 @@ from openlineage_pod.delivery.transports import exchange as exchange_module
 from openlineage_pod.delivery.transports.answer import AnswerError
 from openlineage_pod.delivery.transports.exchange import Exchange, UnreachableError, bounded_response, open_socket
 from openlineage_pod.delivery.transports.http import DirectHttpTransport
+from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.events.document import Document, to_document
 from tests.support.events import draft
 from tests.support.harness import on_a_thread
@@ -26,6 +27,7 @@ from tests.support.waiting import HANGS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 EVENT = Document(to_document(draft(1)))
 
@@ -302,6 +304,17 @@ def test_answer_of_a_proxy(
     assert told.format(proxy.address) in str(caught.value)
     assert (is_transient(caught.value), caught.value.response.status_code) == (transient, status)
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_proxy_that_opens_no_tunnel(status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where a proxy refuses the tunnel, no key of a file is blamed, which nobody has seen."""
+    (tmp_path / "key").write_text("key-of-a-file")
+    with on_a_thread(Proxy("status", status)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with pytest.raises(AnswerError, match="nothing has reached the backend") as caught:
+            DirectHttpTransport("https://marquez.invalid:5000", None, KeyFile(str(tmp_path / "key"))).emit(EVENT)
+    assert "API key was sent" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -44,7 +44,7 @@ def test_events_stay_in_the_spool(status: int, scene: Scene, receiver: Receiver)
     assert (len(scene.files("new")), scene.files("rejected"), scene.files("open")) == (4, [], [])
     assert summary(finished.log) == {"spooled": 4}
     assert f"{status} " in finished.log[-1]
-    assert sum("refuses the API key" in line for line in finished.log) == 1
+    assert sum("access to the lineage backend is refused" in line for line in finished.log) == 1
     assert "key-1-of-mine" not in finished.stderr
     deliver_what_is_left(scene, receiver)
     runs = by_run([one for one in receiver.events() if one["job"]["name"] != "next"])

@@ -55,6 +55,8 @@ class Sent(NamedTuple):
     """The value of that header."""
     proxy: str = ""
     """Host and port of the proxy that it went through."""
+    is_tunnel: bool = False
+    """The proxy answers itself, to the wish for a tunnel: nothing has reached the backend."""
 
     @property
     def has_user(self) -> bool:
@@ -72,14 +74,14 @@ class AnswerError(Exception):
 
     Attributes:
         response: the answer.
-        has_user: a user and a password were sent instead of an API key.
+        blames_key: the API key, if there is one, has reached whoever refuses.
 
     """
 
-    def __init__(self, message: str, response: Answer, *, has_user: bool = False) -> None:
+    def __init__(self, message: str, response: Answer, *, blames_key: bool = True) -> None:
         super().__init__(message)
         self.response = response
-        self.has_user = has_user
+        self.blames_key = blames_key
 
 
 class PageError(Exception):
@@ -106,7 +108,8 @@ def check_answer(answer: Answer, sent: Sent) -> None:
         _raise_redirect(answer, sent)
     if not 200 <= status < 300:  # noqa: PLR2004
         message = f"{status} {answer.reason} for url: {sent.shown}"
-        raise AnswerError(f"{message}{_HINTS.get(status, _no_hint)(sent)}", answer, has_user=sent.has_user)
+        blames_key = not sent.has_user and not sent.is_tunnel
+        raise AnswerError(f"{message}{_HINTS.get(status, _no_hint)(sent)}", answer, blames_key=blames_key)
     if _is_page(answer):
         found = compiled(_TITLE).search(answer.text)
         title = f" with the title {found[1].strip()!r}" if found else ""
@@ -150,6 +153,8 @@ def _no_hint(_sent: Sent) -> str:
 
 
 def _credentials(sent: Sent) -> str:
+    if sent.is_tunnel:
+        return "; nothing has reached the backend: does the proxy allow its host and port?"
     if not sent.authorization:
         return "; no API key was sent (OPENLINEAGE_API_KEY and OPENLINEAGE_API_KEY_FILE are for one)"
     return "; a user and a password were sent, of the URL or of .netrc" if sent.has_user else "; an API key was sent"

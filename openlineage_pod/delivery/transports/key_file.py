@@ -67,6 +67,6 @@ class KeyRefusedError(Exception):
     @classmethod
     def raise_for(cls, error: Exception, key: object) -> None:
         """Raise if `error` is a 401 or 403 for a key from a file, and have the file read again."""
-        if isinstance(key, KeyFile) and status_of(error) in (401, 403) and not getattr(error, "has_user", False):
+        if isinstance(key, KeyFile) and status_of(error) in (401, 403) and getattr(error, "blames_key", True):
             key.forget()
             raise cls(f"{error} ({key.whereabouts})") from error

@@ -180,7 +180,7 @@ class BoundedSession(requests.Session):
             proxy = _proxy(url, proxies)
             if refusal := _REFUSED_BY_PROXY.search(str(error)):
                 status = int(refusal[1])
-                sent = Sent(url, _authorization(request), proxy)
+                sent = Sent(url, _authorization(request), proxy, is_tunnel=True)
                 check_answer(Answer(status, f"{refusal[2].rstrip(chr(39) + ')')} by the proxy".strip(), {}, ""), sent)
             raise unreachable(error, exchange, host_and_port(*_host(url))) from error
         finally:
