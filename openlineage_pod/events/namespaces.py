@@ -1,8 +1,8 @@
 """Dataset namespaces: what a backend can store, and what to send in place of anything else.
 
-Marquez stores a namespace unchecked and validates it on each read. A single wrong one, or a dataset with a blank name,
-makes it answer 500 to `/namespaces` and `/jobs` for everybody and for good. Job namespaces are not checked here:
-Marquez cleans them itself.
+Marquez stores a namespace unchecked and validates it on each read. A single wrong one makes it answer 500 to
+`/namespaces` and `/jobs` for everybody and for good. A dataset with a blank name costs all datasets of the event: it
+answers 400. Job namespaces are not checked here: Marquez cleans them itself.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ CONSUMERS: Mapping[str, Consumer] = {
             Rule("the job has a namespace", "it answers 422", 422, checks.missing("job", "namespace")),
             Rule("the job has a name", "it answers 422", 422, checks.missing("job", "name")),
             Rule(
-                "the eventTime is a time with a zone",
+                "the eventTime is a time of ISO 8601",
                 "it answers 500, as to any JSON it cannot read",
                 500,
                 checks.unreadable_time,
@@ -108,8 +108,8 @@ CONSUMERS: Mapping[str, Consumer] = {
             ),
             Rule(
                 "a dataset has a name",
-                "from then on it answers 500 to every list of namespaces and jobs, for everybody",
-                None,
+                "it answers 400, and the run has no datasets",
+                400,
                 checks.nameless_datasets,
             ),
             Rule(
