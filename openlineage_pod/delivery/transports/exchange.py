@@ -102,8 +102,8 @@ def open_socket(host: str, port: int, exchange: Exchange, what: str = "") -> soc
     exchange.phase = f"connecting to {what}{host_and_port(host.strip('[]'), port)}"
     failure = OSError("it has no address")
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        descriptor = out_of_the_way(socket.socket(family, kind, protocol).detach())
-        connection = socket.socket(family, kind, protocol, descriptor)
+        made = socket.socket(family, kind, protocol)  # kept: a socket of eventlet that is not closes what it detaches
+        connection = socket.socket(family, kind, protocol, out_of_the_way(made.detach()))
         try:
             connection.settimeout(exchange.remaining / (len(addresses) - number))
             connection.connect(address)
