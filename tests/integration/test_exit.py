@@ -290,11 +290,10 @@ def test_a_run_in_an_exit_handler_is_delivered(order: str, receiver: Receiver, j
     lines = {"before": "", "after": "", order: EARLY}
     finished = jobs.run(REPORTS_AT_EXIT.format(**lines), receiver.environ)
     expected = ["late"] if order == "alone" else ["early", "late"]
+    said = finished.log
     if order == "alone" and sys.version_info[:2] == (3, 12):  # which refuses threads in an exit handler
-        assert (finished.stdout.split(), types(finished.printed)) == (expected, ["START", "COMPLETE"])
-        assert "2 printed" in finished.stderr
-        return
-    assert (finished.stdout.split(), finished.stderr) == (expected, "")
+        said = [line for line in said if "can't create new thread at interpreter shutdown" not in line]
+    assert (finished.stdout.split(), said) == (expected, [])
     assert list(by_run(receiver.events()).values()) == [["START", "COMPLETE"]] * len(expected)
 
 
