@@ -170,8 +170,8 @@ def _is_about_openlineage(name: str) -> bool:
 
 def _is_of_client(name: str) -> bool:
     """Return whether openlineage-python reads such a variable; `OPENLINEAGE__TRANSPORT_TYPE` is a misspelled one."""
-    prefix, separator, rest = name.partition(environment.CLIENT_PREFIX)
-    return bool(separator and not prefix and ("_" not in rest or "__" in rest))
+    rest = name.removeprefix(environment.CLIENT_PREFIX)
+    return rest != name and ("_" not in rest or "__" in rest)
 
 
 def _is_service_link(name: str) -> bool:

@@ -175,7 +175,7 @@ def test_url_around_a_password(value: str, passwords: list[str]) -> None:
 
 
 def test_password_like_a_scheme() -> None:
-    """A password that is the scheme of a URL does not hide that it is a URL, whose password is masked, too."""
+    """A password that is the scheme of a URL does not hide the URL: its password is masked as well."""
     subject = Secrets(environ={"DATABASE_URL": "postgres://postgres:postgres@h/crm"})
     assert subject.text("no postgres://etl:hun/ter2@h") == "no postgres://etl:***@h"
     assert subject.text("no postgres+psycopg://etl:hun/ter2@h, (postgres)").endswith("//etl:***@h, (***)")

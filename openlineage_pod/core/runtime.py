@@ -135,7 +135,7 @@ class Runtime:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Have the end of the process wait for the block, which reports a start or an end of a run."""
+        """Delay the end of the process until the block has reported a start or an end of a run."""
         self._reporting.append(None)  # atomic, as `pop` is
         try:
             yield

@@ -18,7 +18,7 @@ __all__ = ["is_path", "path_text"]
 
 # What has a local path as its text, and nothing else.
 _LOCAL_MODULES = ("pathlib", "posix", "nt", "py")
-# Path("s3://bucket/key") has one slash left, and is no file of this machine.
+# Path("s3://bucket/key") has one slash left, and does not name a file of this machine.
 _NO_LOCAL_PATH = r"(?i)jdbc:|[a-z][\w+.\-]+:/"
 
 

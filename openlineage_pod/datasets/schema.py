@@ -47,7 +47,7 @@ def _columns(schema: Any) -> Iterable[tuple[Any, Any]]:
     """Return the names and types of the columns."""
     owner = schema if isinstance(schema, type) else type(schema)
     if isinstance(schema, (Mapping, list, tuple)):
-        if hasattr(owner, "_fields") or compiled(_ROW).search(owner.__name__):  # a named tuple is a row, too
+        if hasattr(owner, "_fields") or compiled(_ROW).search(owner.__name__):  # a named tuple is also a row
             raise _refused(schema)
         if isinstance(schema, Mapping):
             return [(_name(name), _type_or_text(kind)) for name, kind in schema.items()]

@@ -195,7 +195,7 @@ def _patterns(secret: str) -> Iterable[str]:
     if len(secret) < _MIN_INSIDE:
         yield rf"(?<!\w){re.escape(secret)}(?!\w)"
         return
-    # The password `postgres` is no part of postgres://, which tells where further passwords stand.
+    # The password `postgres` is not masked in postgres://, which tells where further passwords stand.
     yield re.escape(secret) if not secret.isalnum() else rf"{re.escape(secret)}(?!\w{{0,32}}://)"
     if len(secret) >= _LONG:
         yield rf"{re.escape(secret[:_LONG_BEGINNING])}[^\s'\"]*"

@@ -148,7 +148,7 @@ CONSUMERS: Mapping[str, Consumer] = {
                 checks.no_orchestrator,
             ),
             Rule(
-                "the last part of a producer's path is no version",
+                "the last part of a producer's path is not a version",
                 "each release of the producer moves all jobs to another platform",
                 None,
                 checks.versioned_producers,

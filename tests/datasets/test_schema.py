@@ -127,7 +127,7 @@ class ColourType(enum.Enum):
 
 
 def test_annotations() -> None:
-    """The type of a field may be an annotation that is no class."""
+    """The type of a field may be an annotation instead of a class."""
     columns = [("id", int | None), ("tags", list[str]), ("name", Optional[str])]  # noqa: UP045
     record = dataclasses.make_dataclass("Tagged", columns)
     fields = dataset(ACCOUNTS, schema=record).facets["schema"]["fields"]

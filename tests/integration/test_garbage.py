@@ -264,7 +264,7 @@ def keep_what_is_new(before: int, known: set[str]) -> None:
 
 
 def with_special_values(check: Callable[[], None], values: Sequence[str]) -> Callable[[], None]:
-    """Have a check run with each of these values, too."""
+    """Run a check with each of these values as well."""
     for value in values:
         check = example(value)(check)
     return check

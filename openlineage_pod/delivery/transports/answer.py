@@ -74,7 +74,7 @@ class AnswerError(Exception):
 
     Attributes:
         response: the answer.
-        blames_key: the API key, if there is one, has reached whoever refuses.
+        blames_key: whether the server that refused the request had received the API key, if one is configured.
 
     """
 

@@ -131,7 +131,7 @@ class _SocketReader(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
         self._socket = sock
-        self._raw = sock.makefile("rb", buffering=0)
+        self._hold = sock.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
         self._exchange = exchange
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -151,7 +151,7 @@ class _SocketReader(io.RawIOBase):
 
     def close(self) -> None:
         """Let go of the socket, which the connection keeps open."""
-        self._raw.close()
+        self._hold.close()
         super().close()
 
 
