@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod._guard import guarded, logger
 from openlineage_pod.delivery.last_resort import PRINT_TIMEOUT, print_event, print_superseded
-from openlineage_pod.delivery.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from openlineage_pod.delivery.ledger import Event, Ledger
+    from openlineage_pod.delivery.spool import Spool
     from openlineage_pod.events.document import Document
     from openlineage_pod.settings import Settings
 
@@ -46,14 +46,22 @@ class Keeper:
         self._aside: dict[str, Callable[[], object]] = {}
         # Runs whose terminal event was lost; their fallback stays in the spool.
         self._lost: set[str] = set()
+        self._open: Callable[[], Spool] | None = None
+        if path := settings.spool_dir:
+            # Deferred: most jobs have no spool. Not to the thread that opens it: a fork must not meet it importing.
+            from openlineage_pod.delivery.spool import Spool
 
-    def open_spool(self, path: str) -> Spool | None:
-        """Return the spool at `path`, or None after a warning where the directory cannot be used."""
+            self._open = partial(Spool, path, settings.spool_max_bytes)
+
+    def open_spool(self) -> Spool | None:
+        """Return the spool; None if none is configured, or after a warning where its directory cannot be used."""
         try:
-            return Spool(path, self._settings.spool_max_bytes)
+            return self._open() if self._open else None
         except OSError as error:
             logger.warning(
-                "the spool %s cannot be used (%s), so undelivered events are kept in memory only", path, error
+                "the spool %s cannot be used (%s), so undelivered events are kept in memory only",
+                self._settings.spool_dir,
+                error,
             )
             return None
 

@@ -187,7 +187,7 @@ class Preparer:
             self._secrets.read(self._settings.environ)
         if self._settings.spool_dir:
             with guarded("open the spool"):
-                spool = self._keeper.open_spool(self._settings.spool_dir)
+                spool = self._keeper.open_spool()
                 with self._preparing:  # of what is kept at one time, all is spooled or all is printed
                     self._keeper.spool = spool
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod._fork import importing
 from openlineage_pod._threads import Event, sleep
-from openlineage_pod.delivery.transports.answer import status_of
+from openlineage_pod.delivery.transports.base import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from openlineage_pod._fork import importing
 from openlineage_pod._guard import guarded
 from openlineage_pod._sigterm import deferring_sigterm
 from openlineage_pod._threads import Thread, allocate_lock, new_thread, start_thread
-from openlineage_pod.delivery.drain import drain
 from openlineage_pod.delivery.draining import Draining
 from openlineage_pod.delivery.transports.base import emit_for_sure, limit_request
 from openlineage_pod.delivery.transports.bounded import BoundedTransport
@@ -198,6 +198,8 @@ class Workers:
             transport = self._sender.connect_drainer() if entries else None
             if not entries or transport is None:
                 return
+            with importing():
+                from openlineage_pod.delivery.drain import drain  # deferred: most jobs find nothing left behind
             emit, is_over = partial(emit_for_sure, transport), lambda: self._is_closed
             try:
                 drain(spool, entries, emit, self._secrets, is_over, last_resort=self._settings.last_resort)

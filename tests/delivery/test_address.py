@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openlineage_pod.delivery.transports.address import check_url, clean_key, request_url
+from openlineage_pod.delivery.transports.address import check_url, clean_key, request_url, without_credentials
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import Document, to_document
 from openlineage_pod.events.secrets import Secrets
@@ -118,3 +118,9 @@ def test_what_is_wrong_with_a_url(url: str, told: str) -> None:
     with pytest.raises(ValueError, match=told) as caught:
         check_url(url)
     assert not any(part in str(caught.value) for part in ("secret", "tail", "99999"))
+
+
+def test_url_without_credentials() -> None:
+    """Of a URL the user information and the query are left out."""
+    url = "https://etl:pa@ss@lineage.example:8443/api/v1/lineage?token=abc"
+    assert without_credentials(url) == "https://lineage.example:8443/api/v1/lineage"

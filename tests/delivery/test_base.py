@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openlineage_pod.delivery.transports.base import limit_request, phase_of, target_of, without_credentials
+from openlineage_pod.delivery.transports.base import limit_request, phase_of, target_of
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.events.document import Document
 from tests.support.events import event
@@ -70,9 +70,3 @@ def test_kind_of_a_client_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     transport = connect({"OPENLINEAGE__TRANSPORT__TYPE": "console"})
     assert transport is not None
     assert (target_of(transport), limit_request(transport, 1)) == ("console", False)
-
-
-def test_url_without_credentials() -> None:
-    """Of a URL the user information and the query are left out."""
-    url = "https://etl:pa@ss@lineage.example:8443/api/v1/lineage?token=abc"
-    assert without_credentials(url) == "https://lineage.example:8443/api/v1/lineage"

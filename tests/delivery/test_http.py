@@ -17,8 +17,8 @@ from openlineage.client.transport.http import HttpTransport
 
 from openlineage_pod.delivery.retry import is_transient
 from openlineage_pod.delivery.transports.address import check_url
-from openlineage_pod.delivery.transports.answer import AnswerError, PageError, status_of
-from openlineage_pod.delivery.transports.base import describe
+from openlineage_pod.delivery.transports.answer import AnswerError, PageError
+from openlineage_pod.delivery.transports.base import describe, status_of
 from openlineage_pod.delivery.transports.connect import connect
 from openlineage_pod.delivery.transports.exchange import UnreachableError
 from openlineage_pod.delivery.transports.http import DirectHttpTransport, is_plain

@@ -14,6 +14,7 @@ import pytest
 
 from openlineage_pod import DeliveryReport
 from openlineage_pod.delivery import keeper, prepare, worker
+from openlineage_pod.delivery import spool as spool_module
 from openlineage_pod.delivery.delivery import Delivery
 from openlineage_pod.delivery.ledger import Event
 from openlineage_pod.delivery.run_queue import RunQueue
@@ -687,7 +688,7 @@ def test_left_in_the_spool(
         threading.Event().wait(30)
 
     if how.endswith("at-once"):
-        monkeypatch.setattr(keeper, "Spool", slow_volume)
+        monkeypatch.setattr(spool_module, "Spool", slow_volume)
     subject = lanes_to(Lanes(decide), spool_dir=str(tmp_path), flush_timeout=60)
     for number in range(3):
         subject.submit(draft(number))
@@ -710,7 +711,7 @@ def test_a_spool_that_opens_late_is_handed_over(
         threading.Event().wait(0.3)
         return Spool(path, max_bytes)
 
-    monkeypatch.setattr(keeper, "Spool", slow_volume)
+    monkeypatch.setattr(spool_module, "Spool", slow_volume)
     subject = delivery(None, spool_dir=str(tmp_path))
     subject.submit(draft(1))
     assert subject.flush(20) == DeliveryReport(spooled=1)

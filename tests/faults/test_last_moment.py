@@ -20,7 +20,7 @@ BOTH = ["job.START", "job.COMPLETE"]
 SLOWED = """
 import os, signal, threading, time
 from openlineage_pod import lineage_run
-from openlineage_pod.delivery import delivery, keeper, prepare
+from openlineage_pod.delivery import delivery, keeper, prepare, spool
 delivery.PRINT_TIMEOUT = keeper.PRINT_TIMEOUT = prepare.PRINT_TIMEOUT = {patience}
 busy, overtaken = threading.Event(), threading.Event()
 def is_main():
@@ -44,22 +44,22 @@ def slow(draft):
 prepare.to_document = slow
 """
 END_IS_WRITTEN = """
-class Slow(keeper.Spool):
+class Slow(spool.Spool):
     def write(self, document):
         if not is_main() and document.event_type == "COMPLETE":
             busy.set()
             time.sleep(1)
         return super().write(document)
-keeper.Spool = Slow
+spool.Spool = Slow
 """
 START_HANGS = """
-class Hanging(keeper.Spool):
+class Hanging(spool.Spool):
     def write(self, document):
         if not is_main():
             busy.set()
             time.sleep(60)
         return super().write(document)
-keeper.Spool = Hanging
+spool.Spool = Hanging
 """
 
 
@@ -91,11 +91,11 @@ def test_an_intake_that_hangs_is_not_waited_for(last_resort: str, place: str, sp
 
 
 INTERRUPTED = """
-class Late(keeper.Spool):
+class Late(spool.Spool):
     def __init__(self, *args):
         overtaken.wait()
         super().__init__(*args)
-keeper.Spool = Late
+spool.Spool = Late
 home = keeper if {function!r} == 'print_event' else prepare
 doing = home.{function}
 once = ["{event_type}"]

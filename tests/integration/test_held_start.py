@@ -10,7 +10,7 @@ import pytest
 
 from openlineage_pod.delivery.spool import Spool
 from openlineage_pod.events.document import Document
-from tests.support.files import names
+from tests.support.files import names, owed
 from tests.support.harness import by_run, summary, types
 from tests.support.replaying import event
 from tests.support.waiting import wait_until
@@ -189,7 +189,7 @@ def test_the_next_process_after_a_while(receiver: Receiver, jobs: Jobs, tmp_path
     receiver.wait_for(lambda events: "job_1" in {found["job"]["name"] for found in events})
     job.finish(b"\n")
     assert state(receiver) == {"job_1": "COMPLETE", "other": "COMPLETE"}
-    assert names(tmp_path / "spool" / "new") == []
+    assert owed((tmp_path / "spool" / "new").iterdir(), receiver.events()) == []
 
 
 def test_a_replay(setting: Setting) -> None:

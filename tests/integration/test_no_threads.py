@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.files import names
+from tests.support.files import owed
 from tests.support.harness import summary, types
 from tests.support.users import needs_root, with_processes
 from tests.support.waiting import at_most
@@ -106,5 +106,5 @@ def test_with_a_spool(works: bool, receiver: Receiver, refused: str, jobs: Jobs,
     spool = tmp_path / "spool"
     finished = run(jobs, {**environ, "OPENLINEAGE_POD_SPOOL_DIR": str(spool)})
     assert types(receiver.events()) == ["START", "COMPLETE"] * works
-    assert len(names(spool / "new")) == (0 if works else 2)
+    assert len(owed((spool / "new").iterdir(), receiver.events())) == (0 if works else 2)
     assert finished.printed == []

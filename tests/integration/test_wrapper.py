@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.constants import AIRFLOW_ENV, PARENT_RUN_ID, ROOT_RUN_ID
+from tests.support.files import owed
 from tests.support.harness import by_run, types
 from tests.support.processes import child_of, pid_1
 from tests.support.waiting import HANGS, at_most, wait_until
@@ -573,7 +574,7 @@ def test_killed_with_a_spool(who: str, stopped: bool, receiver: Receiver, jobs: 
     assert [dataset["name"] for dataset in ended["outputs"]] == ["b"]
     assert ends(ended)[0] == ("ABORT" if stopped else "FAIL")
     assert ("SIGTERM" if stopped else "killed or out of memory") in message(ended)
-    assert not [*(spool / "new").iterdir(), *wills(spool)]
+    assert [*owed((spool / "new").iterdir(), receiver.events()), *wills(spool)] == []
 
 
 def test_spool_of_a_run_that_ends_well(receiver: Receiver, jobs: Jobs, tmp_path: Path) -> None:
@@ -586,7 +587,7 @@ def test_spool_of_a_run_that_ends_well(receiver: Receiver, jobs: Jobs, tmp_path:
     job.signal(signal.SIGTERM)
     assert job.finish(timeout=HANGS).returncode == 0
     assert types(receiver.events()) == ["START", "COMPLETE"]
-    assert not [*(spool / "new").iterdir(), *wills(spool)]
+    assert [*owed((spool / "new").iterdir(), receiver.events()), *wills(spool)] == []
 
 
 # --- at the edges

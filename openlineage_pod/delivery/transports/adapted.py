@@ -30,9 +30,9 @@ from openlineage.client.transport.kafka import KafkaTransport
 from openlineage.client.transport.transform import TransformTransport
 
 from openlineage_pod._stderr import handlers_of, write_stderr
-from openlineage_pod.delivery.transports.address import base_url, check_url, key_of
+from openlineage_pod.delivery.transports.address import base_url, check_url, key_of, without_credentials
 from openlineage_pod.delivery.transports.answer import Answer, AnswerError
-from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT, without_credentials
+from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT
 from openlineage_pod.delivery.transports.composite import CompositeLeg
 from openlineage_pod.delivery.transports.exchange import UnreachableError
 from openlineage_pod.delivery.transports.key_file import KeyRefusedError

@@ -8,7 +8,16 @@ from urllib.parse import urljoin, urlsplit
 from openlineage_pod._guard import logger
 from openlineage_pod._redaction.names import compiled
 
-__all__ = ["DEFAULT_ENDPOINT", "Key", "base_url", "check_url", "clean_key", "key_of", "request_url"]
+__all__ = [
+    "DEFAULT_ENDPOINT",
+    "Key",
+    "base_url",
+    "check_url",
+    "clean_key",
+    "key_of",
+    "request_url",
+    "without_credentials",
+]
 
 DEFAULT_ENDPOINT = "api/v1/lineage"
 """openlineage-python's default."""
@@ -56,6 +65,12 @@ def request_url(url: str, endpoint: str | None) -> str:
         logger.warning("OPENLINEAGE_URL ends with %s already; it is used as it is", DEFAULT_ENDPOINT)
         return url
     return urljoin(base_url(url), DEFAULT_ENDPOINT if endpoint is None else endpoint.strip())
+
+
+def without_credentials(url: str) -> str:
+    """Return scheme, host and path of a URL: the user information and the query may hold credentials."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class Key(NamedTuple):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from openlineage_pod._redaction.names import compiled
-from openlineage_pod.delivery.transports.base import without_credentials
+from openlineage_pod.delivery.transports.address import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,6 @@ __all__ = [
     "RedirectError",
     "Sent",
     "check_answer",
-    "status_of",
 ]
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -117,14 +116,6 @@ def check_answer(answer: Answer, sent: Sent) -> None:
             f"{sent.shown} answered {status} with a web page{title}, not as an OpenLineage backend does; "
             "is it the page of a proxy or a login, or is OPENLINEAGE_URL that of the web interface?"
         )
-
-
-def status_of(error: BaseException | None) -> int | None:
-    """Return the HTTP status of the answer that an error carries, or None."""
-    # `is not None`: a requests.Response with an error status is falsy.
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    return status if isinstance(status, int) else None
 
 
 def _raise_redirect(answer: Answer, sent: Sent) -> NoReturn:

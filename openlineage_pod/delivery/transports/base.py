@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from openlineage_pod.events.document import Document
@@ -20,9 +19,9 @@ __all__ = [
     "limit_request",
     "one_line",
     "phase_of",
+    "status_of",
     "take_unconfirmed",
     "target_of",
-    "without_credentials",
 ]
 
 NOT_CONFIGURED = (
@@ -108,10 +107,12 @@ def emit_for_sure(transport: Transport, document: Document) -> None:
         raise ConnectionError(f"the transport {target_of(transport)} has taken the event but has not delivered it")
 
 
-def without_credentials(url: str) -> str:
-    """Return scheme, host and path of a URL: the user information and the query may hold credentials."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+def status_of(error: BaseException | None) -> int | None:
+    """Return the HTTP status of the answer that an error carries, or None."""
+    # `is not None`: a requests.Response with an error status is falsy.
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
 
 
 def describe(error: BaseException, secrets: Secrets) -> str:

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 from openlineage_pod import environment
 from openlineage_pod._fork import importing
 from openlineage_pod._threads import are_threads_patched
-from openlineage_pod.delivery.transports.address import key_of
 from openlineage_pod.delivery.transports.base import describe
-from openlineage_pod.delivery.transports.key_file import KeyFile
 from openlineage_pod.events.secrets import SECRETS
 from openlineage_pod.settings import ConfigurationError, unrendered
 
@@ -73,7 +71,10 @@ def _is_only_a_url(environ: Mapping[str, str]) -> bool:
 
 
 def _http_transport(environ: Mapping[str, str]) -> Transport:
-    from openlineage_pod.delivery.transports.http import DirectHttpTransport  # deferred: it imports http.client
+    # Deferred: http.client takes 30 ms.
+    from openlineage_pod.delivery.transports.address import key_of
+    from openlineage_pod.delivery.transports.http import DirectHttpTransport
+    from openlineage_pod.delivery.transports.key_file import KeyFile
 
     path = environ.get(environment.API_KEY_FILE)
     key = KeyFile(path) if path else key_of(environment.API_KEY, environ.get(environment.API_KEY, ""))

@@ -6,7 +6,7 @@ import os
 
 from openlineage_pod._guard import logger
 from openlineage_pod.delivery.transports.address import clean_key
-from openlineage_pod.delivery.transports.answer import status_of
+from openlineage_pod.delivery.transports.base import status_of
 from openlineage_pod.events.regular_file import read_regular
 from openlineage_pod.events.secrets import SECRETS
 

@@ -19,6 +19,7 @@ from requests.adapters import HTTPAdapter, PoolManager
 from requests.utils import get_auth_from_url, select_proxy
 
 from openlineage_pod._guard import logger
+from openlineage_pod.delivery.transports.address import without_credentials
 from openlineage_pod.delivery.transports.answer import (
     MAX_ANSWER_BYTES,
     Answer,
@@ -28,7 +29,7 @@ from openlineage_pod.delivery.transports.answer import (
     Sent,
     check_answer,
 )
-from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT, without_credentials
+from openlineage_pod.delivery.transports.base import REQUEST_TIMEOUT
 from openlineage_pod.delivery.transports.exchange import (
     Exchange,
     bounded_response,
