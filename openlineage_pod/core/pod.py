@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from openlineage_pod import environment
 from openlineage_pod.events.facets import facet
+from openlineage_pod.events.percent import percent_decoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,5 @@ def _read(file: str) -> str:
 
 def _otel_attributes(value: str) -> dict[str, str]:
     """Parse `key=value,key=value` with percent-encoded values (OpenTelemetry's resource specification)."""
-    from urllib.parse import unquote
-
     pairs = (item.partition("=") for item in value.split(","))
-    return {key.strip(): unquote(text.strip()) for key, equals, text in pairs if equals}
+    return {key.strip(): percent_decoded(text.strip()) for key, equals, text in pairs if equals}

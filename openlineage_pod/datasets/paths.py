@@ -9,10 +9,10 @@ from contextlib import suppress
 from os import PathLike
 from os.path import abspath
 from typing import Any
-from urllib.parse import unquote
 
 from openlineage_pod._redaction.names import compiled
 from openlineage_pod.datasets.uri import EXAMPLES, NotUnderstoodError, is_connection_string
+from openlineage_pod.events.percent import percent_decoded
 
 __all__ = ["is_path", "path_text"]
 
@@ -51,7 +51,7 @@ def path_text(path: Any) -> str:
         return text
     uri, is_pathlib = _uri(path), "pathlib" in modules
     if "://" in uri and not (is_pathlib and uri.startswith("file:")):
-        return unquote(uri) if is_pathlib else uri  # s3path quotes it, as pathlib does
+        return percent_decoded(uri) if is_pathlib else uri  # s3path quotes it, as pathlib does
     if "/" in text and not text.startswith("<"):
         return abspath(text)
     raise NotUnderstoodError(f"{type(path).__name__} does not tell its URI; give a text such as {EXAMPLES}")

@@ -15,6 +15,7 @@ the JSON alone, and a reader of that release passes over what follows the JSON.
 
 from __future__ import annotations
 
+import binascii
 import re
 import select
 from typing import TYPE_CHECKING, NamedTuple
@@ -121,9 +122,7 @@ def _stamped(text: str) -> str:
 
 
 def _digest(text: str) -> str:
-    # Deferred, and not hashlib: that loads OpenSSL, for which the end of a process has no time.
-    import binascii
-
+    # Not hashlib: that loads OpenSSL, for which the end of a process has no time, and perhaps no memory.
     return f"{binascii.crc32(text.encode()):08x}"
 
 

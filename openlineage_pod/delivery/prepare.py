@@ -36,6 +36,9 @@ __all__ = ["Preparer"]
 _MAX_IN_MEMORY = 10_000
 # Spooled events of which at least the place is kept in memory.
 _MAX_AT_HAND = 1000
+# Given back before events are kept, for a job that has no memory left. Until then it is only an address: nobody writes
+# to it.
+_reserve = [bytes(4 << 20)]
 # Has the thread read back events that are in the spool alone.
 _READ_BACK = Event(-1, "")
 
@@ -112,6 +115,7 @@ class Preparer:
 
     def keep_all(self, deadline: float) -> None:
         """Leave everything undelivered where it can be found: in the spool, or on stderr until the deadline."""
+        _reserve.clear()
         now = time.monotonic()
         self._is_keeping_all = True
         try:
@@ -127,6 +131,7 @@ class Preparer:
 
     def keep(self, event: Event) -> None:
         """Leave one event where it can be found, as no transport is there to take it."""
+        _reserve.clear()
         deadline = time.monotonic() + PRINT_TIMEOUT
         with self._alone(PRINT_TIMEOUT) as alone:
             self._save(event, deadline, to_spool=alone)

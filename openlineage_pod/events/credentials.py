@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, unquote
 
 from openlineage_pod import environment
 from openlineage_pod._redaction.forms import find_credentials
 from openlineage_pod._redaction.names import is_credential_name, words
 from openlineage_pod._redaction.urls import replace_passwords
+from openlineage_pod.events.percent import percent_decoded, percent_encoded
 from openlineage_pod.events.regular_file import read_regular
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ def spellings(secret: str) -> Iterator[str]:
     # Undecodable bytes of the environment, as they stand in events.
     text = secret.encode("utf-8", "replace").decode()
     yield text
-    yield from (quote(text, safe=""), quote(text), quote_plus(text), unquote(text))
-    yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quote(text, safe=""))
+    quoted = percent_encoded(text)
+    yield from (quoted, quoted.replace("%2F", "/"), quoted.replace("%20", "+"), percent_decoded(text))
+    yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
     for escaped in (json.dumps(secret), json.dumps(secret, ensure_ascii=False), repr(secret), ascii(secret)):
         yield escaped[1:-1]
         yield json.dumps(escaped[1:-1])[1:-1]
@@ -121,7 +122,7 @@ def _user_info(text: str) -> Iterator[str]:
     for password in passwords:
         yield password
         for user in re.findall(rf"://([^\s/:@]*):{re.escape(password)}@", text):
-            yield _base64(f"{unquote(user)}:{unquote(password)}")
+            yield _base64(percent_decoded(f"{user}:{password}"))
         # Tools take an unescaped character for the end of the host. But it may be a path behind a port.
         if not re.match(_PORT, password):
             yield from (piece for piece in re.split(r"[/?#@:]", password) if len(piece) >= _MIN_PIECE)

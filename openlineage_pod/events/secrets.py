@@ -196,7 +196,7 @@ def _patterns(secret: str) -> Iterable[str]:
         yield rf"(?<!\w){re.escape(secret)}(?!\w)"
         return
     # The password `postgres` is not masked in postgres://, which tells where further passwords stand.
-    yield re.escape(secret) if not secret.isalnum() else rf"{re.escape(secret)}(?!\w{{0,32}}://)"
+    yield re.escape(secret) if not secret.isalpha() else rf"{re.escape(secret)}(?!\w{{0,32}}://)"
     if len(secret) >= _LONG:
         yield rf"{re.escape(secret[:_LONG_BEGINNING])}[^\s'\"]*"
     if len(secret) >= _MIN_CUT:

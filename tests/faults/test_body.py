@@ -132,6 +132,48 @@ with lineage_run("job"):
     assert scene.account({"job": WHOLE}, finished, told=False).places == {scene.kept: BOTH}
 
 
+def test_a_job_without_any_memory(in_memory: Scene, refused: str) -> None:
+    """Where no memory is left when the process ends, the events are printed all the same."""
+    source = """
+import resource, threading
+from openlineage_pod import lineage_run
+from openlineage_pod.delivery.transports import connect
+taken = []
+def take_all(environ):
+    for size in (8 << 20, 1 << 16, 1 << 10, 1 << 7):
+        try:
+            while True:
+                taken.append(bytearray(size))
+        except MemoryError:
+            pass
+    raise MemoryError
+connect._transport = take_all
+threading.stack_size(64 * 1024 * 1024)
+resource.setrlimit(resource.RLIMIT_AS, (100 << 20, resource.RLIM_INFINITY))
+with lineage_run("job"):
+    print("body")
+"""
+    finished = in_memory.jobs.run(source, in_memory.environ(refused))
+    assert in_memory.account({"job": WHOLE}, finished, told=False).places == {"printed": BOTH}
+
+
+def test_a_job_without_memory_for_imports(in_memory: Scene, refused: str) -> None:
+    """Where nothing can be imported any more, the events are printed all the same, without the API key."""
+    source = """
+import sys
+from openlineage_pod import lineage_run
+class NoMemory:
+    def find_spec(self, *_):
+        raise MemoryError
+sys.meta_path.insert(0, NoMemory())
+with lineage_run("job") as run:
+    run.add_output(f"s3://lake/{'key-of-12-letters'}")
+"""
+    finished = in_memory.run(source, in_memory.environ(refused, 0.2, OPENLINEAGE_API_KEY="key-of-12-letters"))
+    assert in_memory.account({"job": WHOLE}, finished).places == {"printed": BOTH}
+    assert "key-of-12-letters" not in finished.stderr
+
+
 # --- values
 
 VALUES = {
