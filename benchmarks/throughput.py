@@ -18,6 +18,8 @@ MANY = 1000
 FEW = 20
 FOR_CALLER = 300
 UNDELIVERED = 5000
+# Enough for all of them: the default would have room for 8,600 events.
+SPOOL_BYTES = 64 << 20
 # How long the body of a run takes, in seconds, where runs do not simply follow each other.
 PACE = 0.001
 # How long a process gets for what it does only once, before a run's cost for the job's thread is measured.
@@ -76,7 +78,7 @@ def run(bench: Bench, case: Case) -> Looped:
         if case.kind == "ours":
             environ = {"OPENLINEAGE_URL": bench.url(case.backend)}
             if case.spool:
-                environ["OPENLINEAGE_POD_SPOOL_DIR"] = spool
+                environ |= {"OPENLINEAGE_POD_SPOOL_DIR": spool, "OPENLINEAGE_POD_SPOOL_MAX_BYTES": str(SPOOL_BYTES)}
             else:
                 # As long as it takes, as close() of openlineage-python.
                 environ["OPENLINEAGE_POD_FLUSH_TIMEOUT"] = "60"

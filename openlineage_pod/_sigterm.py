@@ -26,6 +26,7 @@ __all__ = ["deferring_sigterm", "watch_sigterm"]
 
 # How long the main thread has to come to its handler; a bytecode takes microseconds.
 _MAIN_THREAD_COMES = 0.3
+_LOOPS = frozenset(("asyncio", "eventlet", "gevent", "trio", "twisted"))
 
 
 class _DeferringSigterm:
@@ -91,8 +92,9 @@ class _Watch:
         """
         if not self.is_armed():
             signal.signal(signal.SIGTERM, self.handle)
-        # A loop that runs keeps the wake-up descriptor, which cannot be asked for without losing a signal.
-        if not (self._cannot_listen or (self._pipe is not None and _is_loop_running())):
+        # A loop that runs keeps the wake-up descriptor, which cannot be asked for without losing a signal; and asking
+        # makes the job wait for the interpreter, which our threads may have.
+        if not self._cannot_listen and (self._pipe is None or (_has_loops() and not _is_loop_running())):
             self._cannot_listen = True  # if that fails, it fails once
             with guarded("listen to signals"):
                 self._listen()
@@ -202,6 +204,11 @@ def watch_sigterm(on_sigterm: Callable[[], None], limit: float) -> None:
     if is_main_thread() and (_watch.is_armed() or signal.getsignal(signal.SIGTERM) == signal.SIG_DFL):
         _watch.on_sigterm, _watch.limit = on_sigterm, limit
         _watch.arm()
+
+
+def _has_loops() -> bool:
+    """Return whether the process may have had an event loop, which resets the wake-up descriptor at its end."""
+    return not _LOOPS.isdisjoint(sys.modules)
 
 
 def _is_loop_running() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -64,3 +66,20 @@ def test_unique_across_threads() -> None:
     for thread in threads:
         thread.join(30)
     assert len({value for ids in made for value in ids}) == 16_000
+
+
+FORKS = """
+import os
+from openlineage_pod.events.uuid7 import new_uuid7
+new_uuid7()
+child = os.fork()
+print(*(new_uuid7()[14:] for _ in range(40)), flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_unique_across_forks() -> None:
+    """A forked child and its parent never make the same id, though random bytes are read for several at once."""
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True)
+    assert len(set(done.stdout.split())) == 80

@@ -7,6 +7,7 @@ the same way, so aliases (`postgresql`, `s3a`), default ports and user names are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from os.path import abspath
 from typing import Any, NamedTuple
 
@@ -66,7 +67,8 @@ def name_of(source: Any) -> Named:
 
     """
     if isinstance(source, str):
-        return _from_text(source)
+        is_uri = type(source) is str and source[:1].isalpha() and "://" in source
+        return _of_uri(source) if is_uri else _from_text(source)
     if is_path(source):
         text = path_text(source)
         return Named("file", storable_text(text)) if text.startswith("/") else _from_text(text)
@@ -138,6 +140,10 @@ def _from_text(text: str) -> Named:
     elif is_template(name, is_name=True):
         warnings = (*warnings, f"its name {_NOT_RENDERED}")
     return Named(clean, name, warnings)
+
+
+# What a job of many runs names again and again. Local paths are left out: they depend on the current folder.
+_of_uri = lru_cache(maxsize=1024)(_from_text)
 
 
 def _read(uri: str) -> Named:

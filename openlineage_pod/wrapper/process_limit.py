@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ def has_few_processes(limits: Iterable[str] | None = None) -> bool:
         limits: the files that may hold the limit of the control group; default: the kernel's.
 
     """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    soft = os.sysconf("SC_CHILD_MAX")  # -1: no limit. The module `resource` takes longer
     # How many of them the user has already cannot be seen from inside a container.
     return 0 <= soft < _FEW_OF_USER or _is_group_nearly_full(
         control_files("pids", "pids.max") if limits is None else limits

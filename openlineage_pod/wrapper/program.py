@@ -11,8 +11,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from openlineage_pod._redaction.names import words as word_set
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -23,7 +21,7 @@ _UNNAMED = "command"
 # Shell code with nothing but these, besides letters and digits, between `&&`, `;` and line ends is simple commands.
 _PLAIN = set("@%+=:,./_- ")
 # Commands of a shell itself, and others beside the one that counts.
-_BESIDE = word_set(
+_BESIDE = (
     "cd set unset export source . : umask ulimit trap wait exit echo printf read test [ true false kill mkdir sleep"
 )
 _VERSION = "0123456789."
@@ -312,7 +310,7 @@ def _simple_command(code: str) -> list[str]:
     lines = code.replace("&&", "\n").replace(";", "\n").splitlines()
     if not all(character.isalnum() or character in _PLAIN for line in lines for character in line):
         return []
-    commands = [words for line in lines if (words := line.split()) and words[0] not in _BESIDE]
+    commands = [words for line in lines if (words := line.split()) and words[0] not in _BESIDE.split()]
     words = commands[0] if len(commands) == 1 else []
     while words and "=" in words[0]:  # the assignment of a variable
         del words[0]

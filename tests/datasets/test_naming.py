@@ -311,6 +311,15 @@ def test_relative_path_and_path_object() -> None:
     assert dataset(Path("data/a.csv"))[:2] == ("file", str(Path.cwd() / "data/a.csv"))
 
 
+def test_relative_path_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before does not count for a path that depends on the current folder, whatever it looks like."""
+    for folder in (tmp_path, tmp_path / "below"):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        for text in ("data/a.csv", " ./s3://lake/a", "./s3://lake/a"):
+            assert dataset(text)[:2] == ("file", str(folder / text.strip().replace("//", "/")))
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
