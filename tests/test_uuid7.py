@@ -73,9 +73,9 @@ import os
 from openlineage_pod.events.uuid7 import new_uuid7
 new_uuid7()
 child = os.fork()
-print(*(new_uuid7()[14:] for _ in range(40)), flush=True)
 if child:
     os.waitpid(child, 0)
+print(*(new_uuid7()[14:] for _ in range(40)), flush=True)
 """
 
 
