@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -555,6 +556,25 @@ def test_connection_that_was_closed_while_idle() -> None:
             backend.emit(MARKED)
             assert server.hung_up.wait(10)
         assert server.connections == 3
+
+
+def test_idle_connection_in_a_job_that_is_patched_later(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a connection still stands is asked with the interpreter's own functions, whichever library sends."""
+    by_client = {"OPENLINEAGE__TRANSPORT__TYPE": "http", "OPENLINEAGE__TRANSPORT__URL": receiver.url}
+    for name, value in by_client.items():
+        monkeypatch.setenv(name, value)
+    transports: list[Any] = [connect(by_client), connect(receiver.environ)]
+
+    def patched() -> None:
+        raise AssertionError("this would make an event loop")
+
+    document = Document(to_document(draft(1)))
+    for transport in transports:
+        transport.emit(document)
+    monkeypatch.setattr(select, "poll", patched)
+    for transport in transports:
+        transport.emit(document)
+    assert len(receiver.events()) == 4
 
 
 HEADERS = [b"HTTP/1.1 201 Created\r\n", *(b"X-%d: 1\r\n" % number for number in range(60))]

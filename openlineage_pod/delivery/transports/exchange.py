@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import http.client
 import io
+import select
 import socket
 import time
 from contextlib import suppress
 from typing import Any
 
 from openlineage_pod._fork import out_of_the_way
+from openlineage_pod._threads import poll
 
-__all__ = ["Exchange", "UnreachableError", "bounded_response", "host_and_port", "open_socket", "unreachable"]
+__all__ = [
+    "Exchange",
+    "UnreachableError",
+    "bounded_response",
+    "host_and_port",
+    "is_readable",
+    "open_socket",
+    "unreachable",
+]
 
 # Seconds after which a wait for an answer looks again whether its time has become shorter.
 _LOOK_AGAIN = 0.1
@@ -74,6 +84,13 @@ class Exchange:
     def reason_of_timeout(self) -> str:
         """What a message says when the time is over."""
         return f"timed out after {self._timeout:.3g} seconds"
+
+
+def is_readable(sock: socket.socket) -> bool:
+    """Return whether a connection without a request has something to read: its end, as the server has closed it."""
+    ready_to_read = poll()
+    ready_to_read.register(sock, select.POLLIN)
+    return bool(ready_to_read.poll(0))
 
 
 def host_and_port(host: str, port: int | None) -> str:

@@ -11,7 +11,6 @@ import copy
 import http.client
 import os
 import re
-import select
 import ssl
 import sys
 from contextlib import suppress
@@ -21,7 +20,6 @@ from urllib.parse import urlsplit
 
 from openlineage_pod import environment
 from openlineage_pod._fork import importing
-from openlineage_pod._threads import poll
 from openlineage_pod.delivery.transports.address import check_url, request_url, without_credentials
 from openlineage_pod.delivery.transports.answer import (
     MAX_ANSWER_BYTES,
@@ -35,6 +33,7 @@ from openlineage_pod.delivery.transports.exchange import (
     Exchange,
     bounded_response,
     host_and_port,
+    is_readable,
     open_socket,
     unreachable,
 )
@@ -43,7 +42,6 @@ from openlineage_pod.delivery.transports.trust import ca_bundle, further_authori
 from openlineage_pod.events.facets import __version__
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
     from openlineage_pod.delivery.transports.session import Session
@@ -270,7 +268,7 @@ class _Connection:
     def _answer(self, exchange: Exchange, body: bytes, headers: Mapping[str, str]) -> Answer:
         connection = self._connection
         connection.exchange = exchange
-        if connection.sock is not None and _is_readable(connection.sock):
+        if connection.sock is not None and is_readable(connection.sock):
             connection.close()  # the backend has closed it since
         if connection.sock is None:
             connection.connect()
@@ -302,12 +300,6 @@ def _tls_context(bundle: str | None) -> ssl.SSLContext:
         context.load_verify_locations(**further)
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    ready_to_read = poll()
-    ready_to_read.register(sock, select.POLLIN)
-    return bool(ready_to_read.poll(0))
 
 
 def _session(url: str, *, is_keyed: bool) -> Session:

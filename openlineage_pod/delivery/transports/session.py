@@ -34,6 +34,7 @@ from openlineage_pod.delivery.transports.exchange import (
     Exchange,
     bounded_response,
     host_and_port,
+    is_readable,
     open_socket,
     unreachable,
 )
@@ -210,6 +211,12 @@ _HTTPS_CONNECTION: Any = _HTTPS_POOL.ConnectionCls
 
 class _HttpConnection(_HTTP_CONNECTION):  # type: ignore[misc]
     """A connection of urllib3 that an exchange limits and watches."""
+
+    @property
+    def is_connected(self) -> bool:
+        # Not by urllib3: in a job that is patched later it asks in an event loop of our thread, whose imports and those
+        # of the main thread's loop may wait for each other for ever.
+        return self.sock is not None and not is_readable(self.sock)
 
     def _new_conn(self) -> socket.socket:
         exchange = _under_way.exchange
