@@ -39,6 +39,7 @@ from openlineage_pod.delivery.transports.exchange import (
 )
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.delivery.transports.trust import ca_bundle, further_authorities
+from openlineage_pod.delivery.transports.unpatched import unpatched
 from openlineage_pod.events.facets import __version__
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class DirectHttpTransport:
     def _connected(self, *, may_be_plain: bool = True) -> _Connection | Session:
         """Return a way to the URL, of modules that are not patched; not `may_be_plain`: in any case by a session."""
         self._is_patched = _are_sockets_patched()
-        module: Any = _unpatched_self() if self._is_patched else sys.modules[__name__]
+        module: Any = unpatched(__name__) if self._is_patched else sys.modules[__name__]
         way: _Connection | Session = module.way_to(self._url, is_keyed=bool(self._key), may_be_plain=may_be_plain)
         return way
 
@@ -157,13 +158,6 @@ def _are_sockets_patched() -> bool:
         if str(getattr(value, "__module__", "")).partition(".")[0] in _PATCHERS:
             return True
     return False
-
-
-def _unpatched_self() -> Any:
-    with importing():
-        from openlineage_pod.delivery.transports.unpatched import unpatched  # deferred: most processes are not patched
-
-    return unpatched(__name__)
 
 
 def way_to(url: str, *, is_keyed: bool, may_be_plain: bool = True) -> _Connection | Session:
