@@ -105,8 +105,8 @@ def test_patched_job(patch: str, order: str, way: str, start: Start, receiver: R
 def test_sigterm_in_a_patched_job(patch: str, order: str, waits: str, start: Start, receiver: Receiver) -> None:
     """SIGTERM is ABORT in a patched runtime, also while the job waits in an event loop."""
     source = ORDERS[order].format(patch=PATCHES[patch])
-    # The first sleep makes the event loop. A signal in the middle of its imports finds the lock of all imports taken: the
-    # events are printed at the flush timeout then.
+    # The first sleep makes the event loop. A signal in the middle of its imports finds the lock of all imports taken:
+    # then the events are printed at the flush timeout.
     source += "import threading, time\nwith lineage_run('job'):\n    time.sleep(0.01)\n    print('ready', flush=True)\n"
     source += f"    {waits}\n"
     job = start(source, receiver.environ)
