@@ -39,7 +39,7 @@ from openlineage_pod.delivery.transports.exchange import (
 )
 from openlineage_pod.delivery.transports.key_file import KeyFile, KeyRefusedError
 from openlineage_pod.delivery.transports.trust import ca_bundle, further_authorities
-from openlineage_pod.delivery.transports.unpatched import unpatched
+from openlineage_pod.delivery.transports.unpatched import are_sockets_patched, unpatched
 from openlineage_pod.events.facets import __version__
 
 if TYPE_CHECKING:
@@ -52,10 +52,6 @@ __all__ = ["DirectHttpTransport", "is_plain", "way_to"]
 
 # A URL that is sent as it stands. `requests` knows how to encode others, and what to do with credentials.
 _PLAIN_URL = re.compile(r"(?i:https?)://[\w.-]+(:\d+)?/(?!/)[\w./~+=&?,:;-]*", re.ASCII)
-
-_PATCHERS = ("gevent", "eventlet")
-# What shows that sockets, or what they need, are patched; either library patches them one by one as well.
-_SIGNS = (("socket", "socket"), ("socket", "getaddrinfo"), ("ssl", "SSLContext"), ("select", "select"))
 
 _HEADERS = {
     "User-Agent": f"openlineage-pod/{__version__}",
@@ -116,7 +112,7 @@ class DirectHttpTransport:
 
         """
         key = self._key.key if isinstance(self._key, KeyFile) else self._key
-        if self._is_patched != _are_sockets_patched():
+        if self._is_patched != are_sockets_patched():
             self._replace(self._connected())
         try:
             try:
@@ -140,7 +136,7 @@ class DirectHttpTransport:
 
     def _connected(self, *, may_be_plain: bool = True) -> _Connection | Session:
         """Return a way to the URL, of modules that are not patched; not `may_be_plain`: in any case by a session."""
-        self._is_patched = _are_sockets_patched()
+        self._is_patched = are_sockets_patched()
         module: Any = unpatched(__name__) if self._is_patched else sys.modules[__name__]
         way: _Connection | Session = module.way_to(self._url, is_keyed=bool(self._key), may_be_plain=may_be_plain)
         return way
@@ -149,15 +145,6 @@ class DirectHttpTransport:
         way.timeout = self._way.timeout
         self._way.close()
         self._way = way
-
-
-def _are_sockets_patched() -> bool:
-    """Return whether gevent or eventlet has patched sockets. Others, such as PySocks, patch them for a reason."""
-    for module, name in _SIGNS:
-        value = getattr(sys.modules.get(module), name, None)
-        if str(getattr(value, "__module__", "")).partition(".")[0] in _PATCHERS:
-            return True
-    return False
 
 
 def way_to(url: str, *, is_keyed: bool, may_be_plain: bool = True) -> _Connection | Session:

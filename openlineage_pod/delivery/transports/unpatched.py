@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["unpatched"]
+__all__ = ["are_sockets_patched", "unpatched"]
 
+_PATCHERS = ("gevent", "eventlet")
+# What shows that sockets, or what they need, are patched; either library patches them one by one as well.
+_SIGNS = (("socket", "socket"), ("socket", "getaddrinfo"), ("ssl", "SSLContext"), ("select", "select"))
 # Of these modules, and of those inside them, copies are made.
 _COPIED = (
     "http",
@@ -38,6 +41,15 @@ _COPIED = (
 )
 # Copies have names of their own: some modules look themselves up in `sys.modules`.
 _PREFIX = "_openlineage_pod_unpatched"
+
+
+def are_sockets_patched() -> bool:
+    """Return whether gevent or eventlet has patched sockets. Others, such as PySocks, patch them for a reason."""
+    for module, name in _SIGNS:
+        value = getattr(sys.modules.get(module), name, None)
+        if str(getattr(value, "__module__", "")).partition(".")[0] in _PATCHERS:
+            return True
+    return False
 
 
 def unpatched(name: str) -> ModuleType:
