@@ -90,11 +90,13 @@ class _Watch:
 
         An event loop that handles signals resets both when it ends; it may be armed any number of times.
         """
-        if not self.is_armed():
+        was_reset = not self.is_armed()
+        if was_reset:
             signal.signal(signal.SIGTERM, self.handle)
         # A loop that runs keeps the wake-up descriptor, which cannot be asked for without losing a signal; and asking
         # makes the job wait for the interpreter, which our threads may have.
-        if not self._cannot_listen and (self._pipe is None or (_has_loops() and not _is_loop_running())):
+        may_be_deaf = (was_reset or _has_loops()) and not _is_loop_running()
+        if not self._cannot_listen and (self._pipe is None or may_be_deaf):
             self._cannot_listen = True  # if that fails, it fails once
             with guarded("listen to signals"):
                 self._listen()

@@ -7,13 +7,14 @@ import select
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.constants import ROOT
-from tests.support.waiting import HANGS
+from tests.support.waiting import HANGS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ libc.pthread_mutex_lock(mutex)
 
 def long_call_of_c_code():
     # No signal interrupts this one, unlike most calls that wait.
+    say(hex(ctypes.addressof(mutex)))
     libc.pthread_mutex_lock(mutex)
 """
 
@@ -72,6 +74,11 @@ class Program:
         """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
+    def wait_for_c_code(self) -> None:
+        """Wait until the main thread is in its long call of C code, and so comes to no handler."""
+        address, path = self.line(), Path(f"/proc/{self.process.pid}/syscall")
+        wait_until(lambda: address in path.read_text().split(), "the main thread waits for the mutex")
+
     def end(self) -> tuple[int, str, str]:
         """Wait for the end, and return the exit status, what it has printed since the last line, and its stderr."""
         stdout, stderr = self.process.communicate(timeout=HANGS)
@@ -93,6 +100,7 @@ def program() -> Iterator[Callable[[str], Program]]:
         one.process.communicate(timeout=HANGS)
 
 
+LONG_CALL = "long_call_of_c_code()"
 DIES = (-signal.SIGTERM, "reported\n", "")
 
 
@@ -103,7 +111,7 @@ DIES = (-signal.SIGTERM, "reported\n", "")
         "threading.Event().wait()",
         "sys.stdin.read()",
         "while True: pass",
-        "long_call_of_c_code()",
+        LONG_CALL,
         "lock = threading.Lock(); lock.acquire(); lock.acquire()",
     ],
     ids=["sleep", "event", "stdin", "busy", "long-call-of-C-code", "lock"],
@@ -112,6 +120,8 @@ def test_reports_and_dies(waits: str, program: Callable[[str], Program]) -> None
     """Whatever the main thread does, also where it never comes to a handler, the report is made and SIGTERM kills."""
     job = program(f"watch_sigterm(report, 20)\nsay('ready')\n{waits}\n")
     assert job.line() == "ready"
+    if waits == LONG_CALL:
+        job.wait_for_c_code()
     job.terminate()
     assert job.end() == DIES
 
@@ -174,6 +184,7 @@ def test_main_thread_that_comes_late(program: Callable[[str], Program]) -> None:
         """
     )
     assert job.line() == "ready"
+    job.wait_for_c_code()
     job.terminate()
     assert job.end() == (-signal.SIGTERM, "begun\nreported\n", "")
 
@@ -274,6 +285,7 @@ def test_asked_again_after_a_reset(program: Callable[[str], Program]) -> None:
         """
     )
     assert job.line() == "ready"
+    job.wait_for_c_code()
     job.terminate()
     assert job.end() == DIES
 
@@ -299,6 +311,7 @@ def test_after_a_loop_with_signal_handlers(first: str, handled: str, program: Ca
         """
     )
     assert job.line() == "ready"
+    job.wait_for_c_code()
     job.terminate()
     assert job.end() == DIES
 
@@ -389,7 +402,7 @@ def test_forked_child(in_the_child: str, says: list[str], program: Callable[[str
     assert job.end() == (-signal.SIGTERM, "parent\n", "")
 
 
-@pytest.mark.parametrize("calls", ["time.sleep(60)", "long_call_of_c_code()"])
+@pytest.mark.parametrize("calls", ["time.sleep(60)", LONG_CALL])
 def test_report_that_hangs(calls: str, program: Callable[[str], Program]) -> None:
     """A report that waits for what the interrupted job holds does not keep the process longer than the limit."""
     job = program(
@@ -403,6 +416,8 @@ def test_report_that_hangs(calls: str, program: Callable[[str], Program]) -> Non
         """
     )
     assert job.line() == "ready"
+    if calls == LONG_CALL:
+        job.wait_for_c_code()
     job.terminate()
     assert job.end() == (-signal.SIGTERM, "begun\n", "")
 

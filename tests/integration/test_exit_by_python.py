@@ -63,7 +63,7 @@ def start(python: str, jobs: Jobs) -> Start:
     """Return a function that starts a script by that Python."""
 
     def start(source: str, environ: Mapping[str, str]) -> Job:
-        script = jobs.file("job.py", source)
+        script = jobs.script(source)
         return started(jobs, [python, str(script)], {**PATIENT, **environ})
 
     return start
@@ -535,6 +535,7 @@ def test_late_imports(kind: str, start: Start, receiver: Receiver, tmp_path: Pat
     (tmp_path / "openlineage.yml").write_text(json.dumps(config))  # which is YAML as well
     source = "import time\nfrom openlineage_pod import lineage_run\nwith lineage_run('job'):\n    time.sleep({})\n"
     finished = [job.finish() for job in [start(source.format(seconds), environ) for seconds in LIFETIMES]]
+    assert [each.returncode for each in finished] == [0] * len(LIFETIMES)
     if kind == "console":
         received = [json.loads(line) for each in finished for line in each.stderr.splitlines()]
     else:

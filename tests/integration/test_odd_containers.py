@@ -99,7 +99,7 @@ def finished_in(name: str, command: list[str], jobs: Jobs, environ: dict[str, st
 def test_delivered(who: str, name: str, receiver: Receiver, jobs: Jobs) -> None:
     """The job ends and prints as without us. Both events arrive without a line, or lines say why and hold them."""
     environ = {**receiver.environ, "OPENLINEAGE_POD_FLUSH_TIMEOUT": "60"}
-    command = [sys.executable, str(jobs.file("job.py", JOB))] if who == "sdk" else wrapped("/bin/sh", "-c", SCRIPT)
+    command = [sys.executable, str(jobs.script(JOB))] if who == "sdk" else wrapped("/bin/sh", "-c", SCRIPT)
     finished = finished_in(name, command, jobs, environ)
     assert (finished.returncode, finished.stdout) == (3, "one\ntwo\n")
     assert types([*receiver.events(), *finished.printed]) == ["START", "FAIL"]

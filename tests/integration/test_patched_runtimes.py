@@ -74,7 +74,7 @@ def start(python: str, jobs: Jobs) -> Start:
     """Return a function that starts a job by that Python."""
 
     def start(source: str, environ: dict[str, str]) -> Job:
-        script = jobs.file("job.py", QUIET + dedent(source))
+        script = jobs.script(QUIET + dedent(source))
         return jobs.launch([python, str(script)], {"PYTHONPATH": str(ROOT), **_PATIENT, **environ})
 
     return start

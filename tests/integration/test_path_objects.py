@@ -53,7 +53,7 @@ def test_real_path_objects(jobs: Jobs) -> None:
     except UnavailableError as error:
         pytest.skip(str(error))
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
-    script = jobs.file("job.py", JOB)
+    script = jobs.script(JOB)
     finished = jobs.launch([str(python), str(script)], {"PYTHONPATH": str(ROOT), **keys}).finish()
     assert finished.stdout.splitlines() == [
         "s3://lake|a b",

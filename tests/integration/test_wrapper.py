@@ -423,7 +423,7 @@ with lineage_run():
 
 def test_nested(receiver: Receiver, jobs: Jobs) -> None:
     """A wrapper inside a wrapper, and a Python job inside that, are linked one below the other, to one root."""
-    script = jobs.file("job.py", PYTHON_JOB)
+    script = jobs.script(PYTHON_JOB)
     inner = wrapped(sys.executable, str(script), options=("--job-name", "inner"))
     environ = {**receiver.environ, **AIRFLOW_ENV, "OPENLINEAGE_RUN_ID": RUN_ID}
     finished = run(jobs, *inner, options=("--job-name", "outer"), environ=environ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import http.client
+import itertools
 import json
 import os
 import re
@@ -228,6 +229,7 @@ class Jobs:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._started: list[Job] = []
+        self._scripts: dict[str, str] = {}
 
     def start(
         self,
@@ -240,7 +242,7 @@ class Jobs:
         stderr: Any = None,
     ) -> Job:
         """Start the script; `prefix` is a command that starts a command, `options` are the interpreter's own."""
-        script = self.file(name, source)
+        script = self.script(source, name)
         return self.launch([*prefix, sys.executable, *options, str(script)], environ, stderr)
 
     def launch(self, command: Sequence[str], environ: Mapping[str, str] | None = None, stderr: Any = None) -> Job:
@@ -252,6 +254,16 @@ class Jobs:
     def run(self, source: str, environ: Mapping[str, str] | None = None, *, stdin: bytes = b"", **how: Any) -> Finished:
         """Run the script to its end."""
         return self.start(source, environ, **how).finish(stdin)
+
+    def script(self, source: str, name: str = "job.py") -> Path:
+        """Write a script once, each under a name of its own: a process may not have read the one before yet."""
+        path = Path(name)
+        names = itertools.chain([name], (f"{path.stem}{number}{path.suffix}" for number in itertools.count(2)))
+        name = next(each for each in names if self._scripts.get(each, source) == source)
+        if name not in self._scripts:
+            self.file(name, source)
+            self._scripts[name] = source
+        return self.directory / name
 
     def file(self, name: str, text: str) -> Path:
         """Write a file into the working directory of the jobs."""
