@@ -74,8 +74,18 @@ def test_network_that_comes_late(in_memory: Scene) -> None:
 def test_network_that_goes_early(in_memory: Scene) -> None:
     """Where the backend has gone before the end, what was delivered stays delivered, and the rest is printed."""
     backend = Receiver()
-    job = in_memory.jobs.start(JOB, in_memory.environ(backend.url, 0.5))
-    assert types(backend.events(1)) == ["START"]
+    job = in_memory.jobs.start(
+        """
+        from openlineage_pod import flush, lineage_run
+        with lineage_run("job"):
+            flush(60)
+            print("DELIVERED", flush=True)
+            input()
+        """,
+        in_memory.environ(backend.url, 0.5),
+    )
+    job.wait_for("DELIVERED")
+    assert types(backend.events()) == ["START"]
     backend.stop()
     finished = job.finish(b"\n")
     assert finished.returncode == 0
