@@ -214,8 +214,9 @@ def _has_loops() -> bool:
 
 
 def _is_loop_running() -> bool:
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001  public but for its name
+    # None until that module has been imported, perhaps by another thread at the moment.
+    running_loop = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
+    return running_loop is not None and running_loop() is not None
 
 
 def _die_by(signum: int) -> None:

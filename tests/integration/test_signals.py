@@ -341,3 +341,21 @@ def test_the_import_leaves_signals_and_threads_alone(jobs: Jobs) -> None:
         """
     )
     assert (finished.stdout, finished.stderr) == ("1\n", "")
+
+
+def test_event_loop_that_is_being_imported(receiver: Receiver, jobs: Jobs) -> None:
+    """Runs that begin while another thread, such as one of ours, imports asyncio are reported."""
+    finished = jobs.run(
+        """
+        import sys, types
+        from openlineage_pod import lineage_run
+        for name in ("asyncio", "asyncio.events"):
+            sys.modules[name] = types.ModuleType(name)  # there is nothing in it yet
+        for name in ("first", "second"):
+            with lineage_run(name):
+                pass
+        """,
+        receiver.environ,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert list(by_run(receiver.events()).values()) == [["START", "COMPLETE"]] * 2
