@@ -22,6 +22,13 @@ _RELAY_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: those of the process) and return its exit status."""
+    try:
+        return _main(arguments)
+    finally:
+        _end_stdout()
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     _ignore_warnings()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     own, separator, command = arguments, False, []
@@ -66,6 +73,21 @@ def _ignore_warnings() -> None:
         import warnings  # deferred: without such an option there is nothing to ignore
 
         warnings.simplefilter("ignore")
+
+
+def _end_stdout() -> None:
+    """Write what is left in the buffer, which nobody may read any more: behind `head`, for example.
+
+    The interpreter does that at its end as well, and tells of any error.
+    """
+    if sys.stdout is None:  # it was closed
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        pass  # the interpreter tells of it
 
 
 def _run(command: list[str], options: argparse.Namespace | None) -> int:

@@ -146,22 +146,36 @@ def test_dry_run(setting: Setting) -> None:
     assert setting.receiver.requests() == []
 
 
-def test_dry_run_into_a_closed_pipe(setting: Setting) -> None:
-    """A reader that has seen enough, such as `head`, makes no stack trace."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["replay", "--dry-run"], ["replay", "--help"], ["--version"]])
+def test_into_a_closed_pipe(arguments: list[str], unbuffered: str, setting: Setting) -> None:
+    """A reader that has seen enough, such as `head`, makes no stack trace, whether the output is buffered or not."""
     path = setting.file(*lines(*(event(number % 60, second=number % 60) for number in range(3))))
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as stdout:
         finished = subprocess.run(
-            [*COMMAND, "replay", "--dry-run", path],
+            [*COMMAND, *arguments, path],
             stdout=stdout,
             stderr=subprocess.PIPE,
-            env=environ_of(setting),
+            env={**environ_of(setting), "PYTHONUNBUFFERED": unbuffered},
             timeout=60,
             check=False,
         )
     assert b"Traceback" not in finished.stderr
     assert b"Exception ignored" not in finished.stderr
+
+
+def test_without_stdout(setting: Setting) -> None:
+    """The command bears a standard output that is closed."""
+    finished = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "--version"],
+        stderr=subprocess.PIPE,
+        env=environ_of(setting),
+        timeout=60,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr.decode()) == (0, f"{__version__}\n")
 
 
 def on_a_terminal(setting: Setting, *arguments: str) -> tuple[int, str]:
