@@ -106,6 +106,8 @@ def _clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     for variable in list(os.environ):
         if variable.startswith("OPENLINEAGE") or (NETWORK.fullmatch(variable) and not is_slow):
             monkeypatch.delenv(variable)
+    # An image often has it, and it hides what a job's buffered output does.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
 
 
 @pytest.fixture(autouse=True)
