@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: those of the process) and return its exit status."""
     try:
         return _main(arguments)
+    except BrokenPipeError:
+        return 0  # of --help or --version; argparse itself ignores it from Python 3.11 on
     finally:
         _end_stdout()
 
